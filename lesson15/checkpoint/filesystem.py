@@ -1,0 +1,121 @@
+"""Every durable operation goes through this port, so that tests can tear, lose and fail writes.
+
+The protocol is what crash consistency depends on and no more: append, fsync, atomic replace,
+fsync of the folder, truncate. Reading needs no port: recovery reads what the crash left.
+
+Source for the order of calls: Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+
+class AppendFile(Protocol):
+    """A file open for appending."""
+
+    def write(self, data: bytes) -> None:
+        """Append ``data``; it may be lost in a crash until :meth:`fsync` returns."""
+        ...
+
+    def fsync(self) -> None:
+        """Make everything written so far survive a power cut."""
+        ...
+
+    def close(self) -> None:
+        """Release the file without making anything durable."""
+        ...
+
+
+class FileSystem(Protocol):
+    """The operations a checkpoint is made of; each raises OSError when the system refuses."""
+
+    def make_folder(self, path: Path) -> None:
+        """Create ``path`` and its parents, durably."""
+        ...
+
+    def open_append(self, path: Path) -> AppendFile:
+        """Open ``path`` for appending, creating it if need be."""
+        ...
+
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut ``path`` to ``size`` bytes, durably."""
+        ...
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Put ``data`` at ``path``, durably: a reader sees the old bytes or the new, whole."""
+        ...
+
+    def fsync_folder(self, path: Path) -> None:
+        """Make the creation, renaming and removal of entries of ``path`` durable."""
+        ...
+
+
+class _OsAppendFile:
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:  # a write may be short on a nearly full disk
+            view = view[os.write(self._descriptor, view) :]
+
+    def fsync(self) -> None:
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class OsFileSystem:
+    """The real file system."""
+
+    def make_folder(self, path: Path) -> None:
+        """Create ``path`` and its parents, durably."""
+        if path.is_dir():
+            return
+        self.make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        self.fsync_folder(path.parent)
+
+    def open_append(self, path: Path) -> AppendFile:
+        """Open ``path`` for appending; the new name is durable when this returns."""
+        is_new = not path.exists()
+        file = _OsAppendFile(path)
+        if is_new:
+            self.fsync_folder(path.parent)
+        return file
+
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut ``path`` to ``size`` bytes, durably."""
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Write a temporary file, fsync it, rename it over ``path``, fsync the folder."""
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.unlink(missing_ok=True)  # left by a crash
+        file = _OsAppendFile(temporary)
+        try:
+            file.write(data)
+            file.fsync()
+        finally:
+            file.close()
+        temporary.replace(path)
+        self.fsync_folder(path.parent)
+
+    def fsync_folder(self, path: Path) -> None:
+        """Make the entries of ``path`` durable; systems that cannot open a folder do so anyway."""
+        if os.name == "nt":  # pragma: no cover - Windows has no such call
+            return
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,96 @@
+"""The journal: one checksummed line for everything that happened, appended and never rewritten.
+
+A line is ``CCCCCCCC JSON\\n``. The checksum is the CRC-32 of the JSON *continued from the line
+before*, so a line that is missing, doubled or out of place breaks the chain as surely as one with
+a flipped bit. A position in the journal is therefore a pair: a byte offset and the CRC there.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lesson15.checkpoint.filesystem import FileSystem
+from lesson15.errors import CorruptCheckpointError
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place between two lines: its byte offset and the checksum chain up to it."""
+
+    offset: int = 0
+    crc: int = 0
+
+
+class JournalWriter:
+    """Appends records after ``start``. Records stay in memory until :meth:`flush`."""
+
+    def __init__(self, fs: FileSystem, path: Path, start: Position) -> None:
+        self._file = fs.open_append(path)
+        self._lines: list[bytes] = []
+        self._offset = start.offset
+        self._crc = start.crc
+
+    @property
+    def position(self) -> Position:
+        """The end of the journal, counting records that are not flushed yet."""
+        return Position(self._offset, self._crc)
+
+    def append(self, record: Record) -> None:
+        """Add one record, a JSON object."""
+        payload = orjson.dumps(record)
+        self._crc = zlib.crc32(payload, self._crc)
+        self._lines.append(b"%08x %b\n" % (self._crc, payload))
+        self._offset += len(payload) + 10
+
+    def flush(self) -> None:
+        """Write the records to the file and make them durable."""
+        if self._lines:
+            data = b"".join(self._lines)
+            self._lines.clear()
+            self._file.write(data)
+            self._file.fsync()
+
+    def close(self) -> None:
+        """Close the file; records that were not flushed are dropped."""
+        self._file.close()
+
+
+def read_journal(
+    path: Path, start: Position = Position(), stop: Position | None = None
+) -> Iterator[tuple[Position, Record]]:
+    """Yield each record with the position after it, from ``start`` to ``stop`` (or the end).
+
+    Raises:
+        CorruptCheckpointError: a line does not match its checksum, or the chain does not end
+            exactly at ``stop``.
+    """
+    offset, crc = start.offset, start.crc
+    if stop == start:
+        return
+    if not path.exists():
+        raise CorruptCheckpointError(path=path, detail="the journal is missing")
+    with path.open("rb") as file:
+        file.seek(offset)
+        while stop is None or offset < stop.offset:
+            line = file.readline()
+            if not line and stop is None:
+                return
+            crc = zlib.crc32(line[9:-1], crc)
+            if not line.endswith(b"\n") or line[:9] != b"%08x " % crc:
+                raise CorruptCheckpointError(
+                    path=path, detail=f"the record at byte {offset} fails its checksum"
+                )
+            offset += len(line)
+            yield Position(offset, crc), orjson.loads(line[9:-1])
+    if Position(offset, crc) != stop:
+        raise CorruptCheckpointError(
+            path=path, detail=f"the journal does not end where the checkpoint says, at {offset}"
+        )

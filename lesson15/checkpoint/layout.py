@@ -1,0 +1,127 @@
+"""Where the files of a batch lie, and the lock that keeps a second process out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lesson15.errors import BatchLockedError, CheckpointWriteError, InvalidBatchIdError
+
+_BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LOCK_PATIENCE_SECONDS = 1.0  # `status` holds the lock for an instant to see whether it is free
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFolder:
+    """The paths of one batch."""
+
+    root: Path
+    batch_id: str
+
+    @classmethod
+    def of(cls, state_dir: Path | str, batch_id: str) -> BatchFolder:
+        """The folder of ``batch_id`` in ``state_dir``, which need not exist.
+
+        Raises:
+            InvalidBatchIdError: the id could not be a safe file name.
+        """
+        if not _BATCH_ID.fullmatch(batch_id):
+            raise InvalidBatchIdError(batch_id=batch_id)
+        return cls(Path(state_dir) / batch_id, batch_id)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last commit; small readable JSON."""
+        return self.root / "checkpoint.json"
+
+    @property
+    def manifest(self) -> Path:
+        """What the batch is made of and with; written once."""
+        return self.root / "manifest.json"
+
+    @property
+    def journal(self) -> Path:
+        """Append-only records of what happened."""
+        return self.root / "journal.log"
+
+    @property
+    def segment(self) -> Path:
+        """Append-only blocks of vectors and texts."""
+        return self.root / "segment.bin"
+
+    @property
+    def catalog(self) -> Path:
+        """Derived: the SQLite table of documents."""
+        return self.root / "catalog.sqlite"
+
+    @property
+    def index(self) -> Path:
+        """Derived: the vector index, a file or a folder."""
+        return self.root / "index"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that works on the batch."""
+        return self.root / "lock"
+
+    @property
+    def owner(self) -> Path:
+        """Who holds the lock, for the message of whoever finds it held."""
+        return self.root / "owner.json"
+
+
+@contextmanager
+def batch_lock(folder: BatchFolder) -> Iterator[None]:
+    """Hold the batch for this process; the kernel drops the lock if the process dies.
+
+    Raises:
+        BatchLockedError: another process (or another processor in this one) holds it.
+        CheckpointWriteError: the lock file cannot be made.
+    """
+    lock = FileLock(folder.lock, timeout=_LOCK_PATIENCE_SECONDS, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BatchLockedError(batch_id=folder.batch_id, owner=_read_owner(folder)) from None
+    except OSError as error:
+        raise CheckpointWriteError(path=folder.lock, detail=error) from error
+    try:
+        owner = {"pid": os.getpid(), "host": socket.gethostname()}
+        folder.owner.write_text(json.dumps(owner), encoding="utf-8")
+        yield
+    except OSError as error:
+        if error.filename != str(folder.owner):
+            raise
+        raise CheckpointWriteError(path=folder.owner, detail=error) from error
+    finally:
+        folder.owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def is_locked(folder: BatchFolder) -> bool:
+    """Whether some process works on the batch right now."""
+    if not folder.lock.exists():
+        return False
+    lock = FileLock(folder.lock, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
+
+
+def _read_owner(folder: BatchFolder) -> str:
+    try:
+        owner = json.loads(folder.owner.read_text(encoding="utf-8"))
+        return f"pid {owner['pid']} on {owner['host']}"
+    except (OSError, ValueError, KeyError):
+        return "owner unknown"

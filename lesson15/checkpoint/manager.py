@@ -1,0 +1,111 @@
+"""Saving and loading checkpoints: small JSON documents, replaced atomically."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from lesson15.checkpoint.documents import (
+    Commit,
+    Manifest,
+    decode_checkpoint,
+    decode_manifest,
+    encode_checkpoint,
+    encode_manifest,
+)
+from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
+from lesson15.checkpoint.layout import BatchFolder
+from lesson15.errors import BatchNotFoundError, CheckpointWriteError, Lesson15Error
+from lesson15.models import BatchState
+
+
+class CheckpointManager:
+    """The checkpoints under one state folder.
+
+    Example:
+        >>> manager = CheckpointManager("checkpoints")
+        >>> manager.save_checkpoint(BatchState("monday", total_docs=3))
+        >>> manager.load_checkpoint("monday").total_docs
+        3
+    """
+
+    def __init__(
+        self, checkpoint_dir: Path | str = "checkpoints", fs: FileSystem | None = None
+    ) -> None:
+        self.checkpoint_dir = Path(checkpoint_dir)
+        self._fs = fs or OsFileSystem()
+
+    def folder(self, batch_id: str) -> BatchFolder:
+        """The paths of ``batch_id``; raises InvalidBatchIdError."""
+        return BatchFolder.of(self.checkpoint_dir, batch_id)
+
+    def save_checkpoint(self, state: BatchState, commit: Commit | None = None) -> None:
+        """Make ``state`` durable, and with it what ``commit`` covers of journal and segment.
+
+        Without ``commit`` the one of the batch's checkpoint stays in force. ``last_checkpoint``
+        of ``state`` is set to now.
+
+        Raises:
+            CheckpointWriteError: disk full, no permission or another fault of the system; the
+                checkpoint before it stays.
+        """
+        folder = self.folder(state.batch_id)
+        if commit is None:
+            commit = self.load_commit(state.batch_id) if folder.checkpoint.exists() else Commit()
+        previous = state.last_checkpoint
+        state.last_checkpoint = time.time()
+        try:
+            self._fs.make_folder(folder.root)
+            self._fs.replace(folder.checkpoint, encode_checkpoint(state, commit))
+        except OSError as error:
+            state.last_checkpoint = previous
+            raise CheckpointWriteError(path=folder.checkpoint, detail=error) from error
+
+    def load_checkpoint(self, batch_id: str) -> BatchState:
+        """The last durable state of ``batch_id``.
+
+        Raises:
+            BatchNotFoundError: there is no such batch.
+            CorruptCheckpointError: the checkpoint is damaged.
+            SchemaTooNewError: a later lesson15 wrote it.
+        """
+        return self._load(batch_id)[0]
+
+    def load_commit(self, batch_id: str) -> Commit:
+        """What the last checkpoint commits to; raises as :meth:`load_checkpoint`."""
+        return self._load(batch_id)[1]
+
+    def _load(self, batch_id: str) -> tuple[BatchState, Commit]:
+        path = self.folder(batch_id).checkpoint
+        if not path.exists():
+            raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoint_dir)
+        return decode_checkpoint(path)
+
+    def list_checkpoints(self) -> list[str]:
+        """The ids of all batches with a checkpoint, sorted; damaged ones are listed too."""
+        if not self.checkpoint_dir.is_dir():
+            return []
+        return sorted(path.parent.name for path in self.checkpoint_dir.glob("*/checkpoint.json"))
+
+    def save_manifest(self, manifest: Manifest) -> None:
+        """Make ``manifest`` durable; raises CheckpointWriteError."""
+        folder = self.folder(manifest.batch_id)
+        try:
+            self._fs.make_folder(folder.root)
+            self._fs.replace(folder.manifest, encode_manifest(manifest))
+        except OSError as error:
+            raise CheckpointWriteError(path=folder.manifest, detail=error) from error
+
+    def load_manifest(self, batch_id: str) -> Manifest:
+        """The manifest of ``batch_id``; raises as :meth:`load_checkpoint`."""
+        path = self.folder(batch_id).manifest
+        if not path.exists():
+            raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoint_dir)
+        return decode_manifest(path)
+
+    def try_load(self, batch_id: str) -> BatchState | Lesson15Error:
+        """The state of ``batch_id``, or the error that loading it raised, for listings."""
+        try:
+            return self.load_checkpoint(batch_id)
+        except Lesson15Error as error:
+            return error

@@ -1,0 +1,33 @@
+"""Checkpoint schema versions. A migration lifts a document by one version and is never edited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lesson15.errors import CorruptCheckpointError, SchemaTooNewError
+
+Document = dict[str, Any]
+
+SCHEMA_VERSION = 1
+MIGRATIONS: dict[int, Callable[[Document], Document]] = {}
+"""From a version to the function that makes the next one of it."""
+
+
+def migrate(content: Document, path: Path, target: int = SCHEMA_VERSION) -> Document:
+    """``content`` lifted to schema version ``target``; ``path`` is for the messages.
+
+    Raises:
+        SchemaTooNewError: the document is newer than ``target``.
+        CorruptCheckpointError: its version is not one that lesson15 ever wrote.
+    """
+    version = content["schema_version"]
+    if not isinstance(version, int) or version < 1:
+        raise CorruptCheckpointError(path=path, detail=f"schema version {version!r}")
+    if version > target:
+        raise SchemaTooNewError(path=path, found=version, supported=target)
+    while version < target:
+        content = {**MIGRATIONS[version](content), "schema_version": version + 1}
+        version += 1
+    return content

@@ -1,0 +1,137 @@
+"""The segment: the vectors and texts of each document, one checksummed block each, append-only.
+
+A block is a header (magic, CRC-32 of the rest, vector count, dimensions, bytes of text), the
+vectors as little-endian float32, then the chunk texts as a JSON array. The journal says where each
+document's block lies and repeats its checksum, so a block can be checked against its record.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from lesson15.checkpoint.filesystem import FileSystem
+from lesson15.errors import CorruptCheckpointError
+
+Vectors = NDArray[np.float32]
+
+_HEADER = struct.Struct("<4sIIII")
+_MAGIC = b"L15S"
+_FLUSH_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """Where a block lies: byte offset, length in bytes, and its CRC-32."""
+
+    offset: int
+    length: int
+    crc: int
+
+
+class SegmentWriter:
+    """Appends blocks after byte ``start``; at most a few MiB wait in memory."""
+
+    def __init__(self, fs: FileSystem, path: Path, start: int) -> None:
+        self._file = fs.open_append(path)
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._is_dirty = False
+        self.offset = start
+
+    def append(self, vectors: Vectors, texts: list[str]) -> BlockRef:
+        """Add one document's ``vectors`` (chunks x dimensions) and ``texts`` (one a chunk)."""
+        count, dimensions = vectors.shape
+        text = orjson.dumps(texts)
+        body = vectors.astype("<f4", copy=False).tobytes() + text
+        sizes = struct.pack("<III", count, dimensions, len(text))
+        crc = zlib.crc32(body, zlib.crc32(sizes))
+        block = _HEADER.pack(_MAGIC, crc, count, dimensions, len(text)) + body
+        ref = BlockRef(self.offset, len(block), crc)
+        self._pending.append(block)
+        self._pending_bytes += len(block)
+        self.offset += len(block)
+        if self._pending_bytes >= _FLUSH_BYTES:
+            self._write()
+        return ref
+
+    def flush(self) -> None:
+        """Write what waits and make every block durable."""
+        self._write()
+        if self._is_dirty:
+            self._file.fsync()
+            self._is_dirty = False
+
+    def _write(self) -> None:
+        if self._pending:
+            data = b"".join(self._pending)
+            self._pending.clear()
+            self._pending_bytes = 0
+            self._is_dirty = True
+            self._file.write(data)
+
+    def close(self) -> None:
+        """Close the file; blocks that were not flushed are dropped."""
+        self._file.close()
+
+
+class SegmentReader:
+    """Reads blocks of a segment; usable as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file if it was opened."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def read(self, ref: BlockRef) -> tuple[Vectors, list[str]]:
+        """The vectors (chunks x dimensions) and texts of the block at ``ref``.
+
+        Raises:
+            CorruptCheckpointError: the block is missing, cut short or fails its checksum.
+        """
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self._path, os.O_RDONLY)
+            block = os.pread(self._descriptor, ref.length, ref.offset)
+        except OSError as error:
+            raise CorruptCheckpointError(path=self._path, detail=str(error)) from error
+        if len(block) != ref.length or len(block) < _HEADER.size:
+            raise self._damaged(ref, "is cut short")
+        magic, crc, count, dimensions, text_bytes = _HEADER.unpack_from(block)
+        split = _HEADER.size + 4 * count * dimensions
+        if magic != _MAGIC or crc != ref.crc or zlib.crc32(memoryview(block)[8:]) != crc:
+            raise self._damaged(ref, "fails its checksum")
+        if split + text_bytes != len(block):
+            raise self._damaged(ref, "has sizes that do not add up")
+        vectors = np.frombuffer(block, "<f4", count * dimensions, _HEADER.size)
+        return vectors.reshape(count, dimensions).astype(np.float32), orjson.loads(block[split:])
+
+    def _damaged(self, ref: BlockRef, how: str) -> CorruptCheckpointError:
+        return CorruptCheckpointError(
+            path=self._path, detail=f"the block at byte {ref.offset} {how}"
+        )

@@ -1,0 +1,177 @@
+"""A pool of parser processes: a document that hangs, crashes or eats memory harms only itself.
+
+Own subprocesses rather than multiprocessing, whose spawn imports the caller's main module again,
+which breaks scripts without a main guard, and whose fork is unsafe beside torch's threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+import lesson15
+from lesson15 import errors
+from lesson15.documents.parsed import Fingerprint, ParsedDocument, ParseOptions
+from lesson15.documents.parser_process import LENGTH
+from lesson15.documents.parsing import parse_document
+from lesson15.errors import (
+    DocumentError,
+    DocumentNotFoundError,
+    Lesson15Error,
+    OutOfMemoryError,
+    ParserCrashedError,
+    ParseTimeoutError,
+)
+
+
+class InlineParser:
+    """Parses in a thread of this process: for trusted documents, where a process costs too much."""
+
+    def __init__(self, options: ParseOptions) -> None:
+        self._options = options
+
+    async def parse(self, path: str) -> ParsedDocument:
+        """The chunks of the file at ``path``; raises as :func:`parse_document` does."""
+        return await asyncio.to_thread(parse_document, path, self._options)
+
+
+class ParserPool:
+    """Up to ``processes`` parser processes, started when they are needed.
+
+    Args:
+        processes: how many documents may be parsed at once.
+        options: how documents are read.
+        timeout: seconds that one document may take, from when a process begins with it.
+        memory_bytes: address space of one process.
+    """
+
+    def __init__(
+        self,
+        processes: int,
+        options: ParseOptions,
+        timeout: float = 60.0,
+        memory_bytes: int = 2 * 1024**3,
+    ) -> None:
+        self._free = asyncio.Semaphore(processes)
+        self._idle: list[Process] = []
+        self._all: set[Process] = set()
+        self._timeout = timeout
+        self._arguments = [
+            "-m", "lesson15.documents.parser_process",
+            str(os.getpid()), str(memory_bytes), orjson.dumps(asdict(options)).decode(),
+        ]  # fmt: skip
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def parse(self, path: str) -> ParsedDocument:
+        """The chunks of the file at ``path``.
+
+        Raises:
+            ParseTimeoutError: it took too long, and its process was killed.
+            ParserCrashedError: its process died.
+            DocumentError, DocumentNotFoundError, OutOfMemoryError: as the parser said.
+        """
+        async with self._free:
+            process = self._idle.pop() if self._idle else await self._start()
+            try:
+                async with asyncio.timeout(self._timeout):
+                    reply = await self._ask(process, path)
+            except TimeoutError:
+                await self._stop(process)
+                raise ParseTimeoutError(path=path, seconds=self._timeout) from None
+            except (asyncio.IncompleteReadError, ConnectionError):
+                detail = _cause(await self._stop(process))
+                raise ParserCrashedError(path=path, detail=detail) from None
+            except BaseException:  # cancelled: a late reply must not reach the next caller
+                await asyncio.shield(self._stop(process))
+                raise
+            self._idle.append(process)
+        return _result(reply, path)
+
+    async def _start(self) -> Process:
+        # The child must find this very package, however the parent came by it.
+        root = str(Path(lesson15.__file__).parent.parent)
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *self._arguments,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+        self._all.add(process)
+        return process
+
+    @staticmethod
+    async def _ask(process: Process, path: str) -> dict[str, Any]:
+        assert process.stdin is not None  # noqa: S101 - both are pipes
+        assert process.stdout is not None  # noqa: S101
+        request = orjson.dumps({"path": path})
+        process.stdin.write(LENGTH.pack(len(request)) + request)
+        await process.stdin.drain()
+        (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+        reply: dict[str, Any] = orjson.loads(await process.stdout.readexactly(length))
+        return reply
+
+    async def _stop(self, process: Process) -> int:
+        """Kill ``process`` and return its exit status: what it died of, if it was dead."""
+        if process.returncode is None:
+            # A crash may have closed the pipe an instant before the status is known.
+            try:
+                async with asyncio.timeout(0.2):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+        self._all.discard(process)
+        return await process.wait()
+
+    async def aclose(self) -> None:
+        """End every process."""
+        for process in self._all:
+            if process.returncode is None:
+                process.kill()
+            if process.stdin is not None:
+                process.stdin.close()
+        await asyncio.gather(*(process.wait() for process in self._all))
+        self._all.clear()
+        self._idle.clear()
+
+
+def _cause(status: int) -> str:
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return f"it exited with status {status}"
+
+
+def _result(reply: dict[str, Any], path: str) -> ParsedDocument:
+    if "error" in reply:
+        raise _error(reply, path)
+    return ParsedDocument(reply["chunks"], reply["sha256"], Fingerprint(*reply["fingerprint"]))
+
+
+def _error(reply: dict[str, Any], path: str) -> Lesson15Error:
+    """The error that ``reply`` names, if it is one that a document can cause."""
+    kind = getattr(errors, reply["error"], None)
+    allowed = (DocumentError, DocumentNotFoundError, OutOfMemoryError)
+    if isinstance(kind, type) and issubclass(kind, allowed):
+        return kind(**reply["fields"])
+    return ParserCrashedError(path=path, detail=f"unexpected reply {reply['error']!r}")

@@ -1,0 +1,43 @@
+"""The loaders by file suffix. A plugin adds its own with :func:`register_loader`."""
+
+from __future__ import annotations
+
+from collections.abc import KeysView
+
+from lesson15.documents.loaders import (
+    csv_loader,
+    docx_loader,
+    html_loader,
+    json_loader,
+    pdf_loader,
+    text_loader,
+)
+from lesson15.documents.loaders.base import Loader
+from lesson15.errors import UsageError
+
+LOADERS: dict[str, Loader] = {
+    ".txt": text_loader.load_plain,
+    ".md": text_loader.load_markdown,
+    ".markdown": text_loader.load_markdown,
+    ".html": html_loader.load,
+    ".htm": html_loader.load,
+    ".pdf": pdf_loader.load,
+    ".docx": docx_loader.load,
+    ".csv": csv_loader.load,
+    ".json": json_loader.load,
+}
+"""Each supported suffix, in lower case with its dot, and what reads it."""
+
+SUPPORTED_SUFFIXES: KeysView[str] = LOADERS.keys()
+"""A live view: what a plugin registers shows up here too."""
+
+
+def register_loader(suffix: str, loader: Loader) -> None:
+    """Have files that end in ``suffix`` read by ``loader``, replacing any earlier one.
+
+    Raises:
+        UsageError: ``suffix`` is not a dot and at least one more character without a dot.
+    """
+    if not suffix.startswith(".") or len(suffix) < 2 or "." in suffix[1:]:
+        raise UsageError(problem=f"{suffix!r} is not a file suffix such as '.txt'.")
+    LOADERS[suffix.lower()] = loader

@@ -1,0 +1,91 @@
+"""HTML pages: their visible text, with block structure kept as line breaks."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from lesson15.documents.encoding import decode, has_bom, is_binary
+from lesson15.documents.parsed import LoadedText, ParseOptions
+
+INVISIBLE = "script, style, template, noscript, head > :not(title)"
+BLOCKS = (
+    "address, article, aside, blockquote, body, br, caption, dd, details, dialog, div, dl, dt,"
+    " fieldset, figcaption, figure, footer, form, h1, h2, h3, h4, h5, h6, header, hr, legend, li,"
+    " main, nav, ol, option, p, pre, section, summary, table, textarea, title, tr, ul"
+)
+CELLS = "td, th"
+PREFORMATTED = "pre, textarea"
+
+# Marks put into the tree; as control characters they cannot be part of a page's text.
+BREAK, CELL, VERBATIM = "\x1e", "\x1f", "\x1d"
+_MARKS = re.compile(f"[{BREAK}{CELL}{VERBATIM}]")
+
+# https://html.spec.whatwg.org/multipage/parsing.html#prescan-a-byte-stream-to-determine-its-encoding
+PRESCAN_BYTES = 1024
+_META_CHARSET = re.compile(rb"<meta\b[^>]*?\bcharset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+# https://encoding.spec.whatwg.org/#names-and-labels: browsers read these as their supersets.
+_SUPERSETS = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "big5": "big5hkscs",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+}
+
+
+def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:  # noqa: ARG001
+    """The title and body text; scripts, styles and templates are left out.
+
+    The encoding is that of the byte-order mark, of ``<meta charset>`` if the page is sound in
+    it, or else detected.
+
+    Raises:
+        BinaryDocumentError: the file is not text.
+        TruncatedDocumentError: the file ends inside a character.
+    """
+    from selectolax.lexbor import LexborHTMLParser
+
+    source = _decode_declared(data)
+    if source is None:
+        source = decode(data, path, expected="HTML text")
+    tree = LexborHTMLParser(_MARKS.sub(" ", source))
+    for node in tree.css(INVISIBLE):
+        node.decompose()
+    for node in tree.css(PREFORMATTED):
+        node.insert_before(VERBATIM)
+        node.insert_after(VERBATIM)
+    for node in tree.css(BLOCKS):
+        node.insert_before(BREAK)
+        node.insert_after(BREAK)
+    for node in tree.css(CELLS):
+        node.insert_after(CELL)
+    root = tree.root
+    return LoadedText("" if root is None else _layout(root.text(deep=True)))
+
+
+def _decode_declared(data: bytes) -> str | None:
+    """The page in the encoding it declares; None if it declares none or is not sound in it."""
+    declared = _META_CHARSET.search(data[:PRESCAN_BYTES])
+    if declared is None or has_bom(data) or is_binary(data):
+        return None
+    try:
+        name = codecs.lookup(declared[1].decode("ascii")).name
+        return data.decode(_SUPERSETS.get(name, name))
+    except (LookupError, UnicodeError):
+        return None
+
+
+def _layout(marked: str) -> str:
+    """The text between the marks, white space collapsed but where it is preformatted."""
+    lines: list[str] = []
+    for number, part in enumerate(marked.split(VERBATIM)):
+        if number % 2:
+            lines.extend(part.replace(BREAK, "").strip("\n").split("\n"))
+            continue
+        for block in part.split(BREAK):
+            cells = [" ".join(cell.split()) for cell in block.split(CELL)]
+            lines.append("\t".join(cells).rstrip())
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")

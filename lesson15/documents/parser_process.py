@@ -1,0 +1,92 @@
+"""The parser process: reads paths from a pipe, parses, writes replies; a crash stays in here.
+
+A message is a 4-byte big-endian length and JSON. Never pickle: this process handles documents that
+nobody vouches for, and its parent must be able to read the replies without trusting them.
+
+Test seam: ``LESSON15_TEST_LOADERS=module:function`` names a function that is called with the table
+of loaders, so that tests can add loaders that hang, crash or eat memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+import sys
+from importlib import import_module
+from typing import Any, BinaryIO
+
+import orjson
+
+from lesson15.documents.loaders import LOADERS
+from lesson15.documents.parsed import ParseOptions
+from lesson15.documents.parsing import parse_document
+from lesson15.errors import Lesson15Error
+
+LENGTH = struct.Struct(">I")
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve until the pipe closes. Arguments: parent's pid, memory limit, options as JSON."""
+    parent, memory_bytes, options = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    _limit_memory(memory_bytes)
+    requests, replies = sys.stdin.buffer, _claim_stdout()
+    seam = os.environ.get("LESSON15_TEST_LOADERS")
+    if seam:
+        module, _, function = seam.partition(":")
+        getattr(import_module(module), function)(LOADERS)
+    parse_options = ParseOptions(**orjson.loads(options))
+    while header := requests.read(LENGTH.size):
+        request = orjson.loads(requests.read(*LENGTH.unpack(header)))
+        reply = orjson.dumps(_answer(request["path"], parse_options), default=str)
+        replies.write(LENGTH.pack(len(reply)) + reply)
+        replies.flush()
+
+
+def _answer(path: str, options: ParseOptions) -> dict[str, Any]:
+    try:
+        parsed = parse_document(path, options)
+    except Lesson15Error as error:
+        fields = {name: value if isinstance(value, int) else str(value)
+                  for name, value in error.fields.items()}  # fmt: skip
+        return {"error": type(error).__name__, "fields": fields}
+    except MemoryError:  # so little is left that the named error could not be made
+        return {"error": "OutOfMemoryError", "fields": {"path": path, "detail": "while parsing"}}
+    return {
+        "chunks": [chunk.encode("utf-8", "replace").decode() for chunk in parsed.chunks],
+        "sha256": parsed.sha256,
+        "fingerprint": parsed.fingerprint.to_list(),
+    }
+
+
+def _claim_stdout() -> BinaryIO:
+    """Keep the pipe for replies, and send what parsers print to stderr."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(private, "wb")
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to end this process with its parent, even while a parser hangs."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the call
+            os._exit(1)
+
+
+def _limit_memory(limit: int) -> None:
+    try:
+        import resource
+    except ImportError:  # pragma: no cover - Windows
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":  # macOS refuses this limit
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""From a path to chunks, synchronously. Whatever goes wrong is a named error of that document."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+
+from lesson15.documents.chunking import split
+from lesson15.documents.loaders import loader_for, supported_types
+from lesson15.documents.parsed import Fingerprint, ParsedDocument, ParseOptions
+from lesson15.errors import (
+    DocumentChangedError,
+    DocumentError,
+    DocumentNotFoundError,
+    DocumentTooLargeError,
+    EmptyDocumentError,
+    MalformedDocumentError,
+    NoTextError,
+    OutOfMemoryError,
+    UnreadableDocumentError,
+    UnsupportedFormatError,
+)
+
+
+def parse_document(path: str, options: ParseOptions) -> ParsedDocument:
+    """Read, decode and chunk the file at ``path``.
+
+    Raises:
+        DocumentNotFoundError: there is no such file.
+        OutOfMemoryError: it does not fit in memory.
+        DocumentError: any other fault of the document, by name.
+    """
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - paths are strings here
+    try:
+        data, fingerprint = _read(path, suffix, options.max_document_bytes)
+        loader = loader_for(suffix)
+        assert loader is not None  # noqa: S101 - _read has refused other suffixes
+        loaded = loader(path, data)
+        chunks = split(
+            loaded.text, loaded.kind, options.chunk_chars, options.chunk_overlap_chars
+        )
+    except DocumentError:
+        raise
+    except FileNotFoundError as error:
+        raise DocumentNotFoundError(path=path) from error
+    except MemoryError as error:
+        raise OutOfMemoryError(path=path, detail="while parsing") from error
+    except OSError as error:
+        raise UnreadableDocumentError(path=path, detail=error.strerror or error) from error
+    except Exception as error:  # a third-party parser met bytes that its authors did not
+        detail = f"{type(error).__name__}: {error}"
+        raise MalformedDocumentError(
+            path=path, expected=suffix.lstrip(".").upper(), detail=detail
+        ) from error
+    if not chunks:
+        raise NoTextError(path=path, detail="it holds white space only")
+    return ParsedDocument(chunks, hashlib.sha256(data).hexdigest(), fingerprint)
+
+
+def _read(path: str, suffix: str, limit: int) -> tuple[bytes, Fingerprint]:
+    """The bytes of a regular file that keeps still; never blocks on pipes and devices."""
+    try:
+        # O_NONBLOCK: opening a pipe without a writer would wait for one.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        if os.path.islink(path):  # noqa: PTH114 - paths are strings here
+            raise UnreadableDocumentError(path=path, detail="a broken link") from None
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise UnreadableDocumentError(path=path, detail="not a regular file")
+        if loader_for(suffix) is None:
+            raise UnsupportedFormatError(path=path, suffix=suffix, types=supported_types())
+        if before.st_size > limit:
+            raise DocumentTooLargeError(path=path, size=before.st_size, limit=limit)
+        if not before.st_size:
+            raise EmptyDocumentError(path=path)
+        data = file.read(before.st_size + 1)
+        fingerprint = Fingerprint.of(os.fstat(descriptor))
+    if fingerprint != Fingerprint.of(before) or len(data) != before.st_size:
+        raise DocumentChangedError(path=path)
+    return data, fingerprint

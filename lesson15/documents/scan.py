@@ -1,0 +1,48 @@
+"""Finding documents: files as they are given, folders walked in a fixed order, all streaming."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lesson15.documents.loaders import LOADERS
+from lesson15.errors import PathNotFoundError
+
+
+def check_paths(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Check that every path exists.
+
+    Raises:
+        PathNotFoundError: one does not.
+    """
+    for path in paths:
+        if not os.path.lexists(path):
+            raise PathNotFoundError(path=os.fspath(path), cwd=Path.cwd())
+
+
+def scan(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+    """Yield the documents under ``paths``.
+
+    A folder is walked recursively, sorted within each folder, for files of the supported types;
+    hidden entries and links to folders are passed over. Anything else is yielded as it is: a
+    missing file or an unknown type then fails by name, on its own.
+    """
+    for path in paths:
+        text = os.fspath(path)
+        if os.path.isdir(text):  # noqa: PTH112 - paths are strings here
+            yield from _walk(text)
+        else:
+            yield text
+
+
+def _walk(folder: str) -> Iterator[str]:
+    with os.scandir(folder) as listing:
+        entries = sorted(listing, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path)
+        elif os.path.splitext(entry.name)[1].lower() in LOADERS and not entry.is_dir():  # noqa: PTH122
+            yield entry.path

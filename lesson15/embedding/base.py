@@ -1,0 +1,25 @@
+"""The port of an embedding model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """A deterministic map from texts to vectors of length 1."""
+
+    name: str
+    dimensions: int
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Vectors (len(texts) x dimensions, float32, normalised), in the order of ``texts``.
+
+        Blocking; the engine calls it from one thread only.
+        """
+        ...

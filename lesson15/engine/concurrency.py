@@ -1,0 +1,96 @@
+"""How many documents may be in work: a limit that yields to memory pressure and load.
+
+Additive increase, multiplicative decrease, as TCP does it (Chiu and Jain, 1989): pressure halves
+the limit, and each full round of successes raises it by one, up to the configured maximum.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import psutil
+import structlog
+
+log = structlog.get_logger(__name__)
+
+_CGROUP = Path("/sys/fs/cgroup")
+_PERIOD_SECONDS = 0.25
+
+
+class AdaptiveLimit:
+    """A limit between 1 and ``maximum``; it starts at the maximum."""
+
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+        self.current = maximum
+        self._successes = 0
+        self._raised = asyncio.Event()
+
+    def succeed(self) -> None:
+        """Count one document done; a full round of them raises the limit by one."""
+        if self.current == self.maximum:
+            return
+        self._successes += 1
+        if self._successes >= self.current:
+            self._successes = 0
+            self.current += 1
+            self._raised.set()
+            self._raised = asyncio.Event()
+
+    def lower(self, reason: str) -> None:
+        """Halve the limit, because of ``reason``."""
+        self._successes = 0
+        if self.current > 1:
+            self.current = max(1, self.current // 2)
+            log.warning("concurrency lowered", limit=self.current, reason=reason)
+
+    async def admit(self, number: int) -> None:
+        """Wait until worker ``number`` (from 0) is within the limit."""
+        while number >= self.current:
+            await self._raised.wait()
+
+
+class PressureMonitor:
+    """Watches free memory and the lag of the event loop, and lowers a limit when either is bad."""
+
+    def __init__(
+        self,
+        limit: AdaptiveLimit,
+        memory_low_fraction: float,
+        loop_lag_limit: float,
+        period: float = _PERIOD_SECONDS,
+    ) -> None:
+        self._limit = limit
+        self._memory_low_fraction = memory_low_fraction
+        self._loop_lag_limit = loop_lag_limit
+        self._period = period
+
+    async def watch(self) -> None:
+        """Look every ``period`` seconds, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + self._period
+            await asyncio.sleep(self._period)
+            self.look(loop.time() - due, free_memory_fraction())
+
+    def look(self, lag: float, free_fraction: float) -> None:
+        """Judge one reading: ``lag`` in seconds, ``free_fraction`` from 0 to 1."""
+        if free_fraction < self._memory_low_fraction:
+            self._limit.lower(f"only {free_fraction:.1%} of memory is free")
+        elif lag > self._loop_lag_limit:
+            self._limit.lower(f"the event loop lags by {lag:.2f} s")
+
+
+def free_memory_fraction(cgroup: Path = _CGROUP) -> float:
+    """The share of memory that is free, of the machine or of this container if it is less."""
+    memory = psutil.virtual_memory()
+    fraction = memory.available / memory.total
+    try:
+        limit = (cgroup / "memory.max").read_text().strip()
+        if limit != "max":
+            used = int((cgroup / "memory.current").read_text())
+            fraction = min(fraction, 1 - used / int(limit))
+    except (OSError, ValueError):  # no cgroup v2 here
+        pass
+    return fraction

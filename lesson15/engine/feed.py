@@ -1,0 +1,151 @@
+"""The streaming source: paths in, documents that need work out, a slice at a time.
+
+Memory does not grow with the batch. A slice is read from the source, documents that are settled
+and unchanged are dropped by one look-up in the catalogue, and duplicates of documents that are fed
+but not yet committed are dropped by a set of exactly those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from lesson15.checkpoint.journal import Record
+from lesson15.engine.work import SourceDocument
+from lesson15.stores.catalog import Catalog, CatalogRow
+
+_SLICE = 256
+
+
+class Naming:
+    """Document ids: the path relative to the batch's base folder, or absolute outside of it."""
+
+    def __init__(self, base_dir: str) -> None:
+        self._base = os.path.abspath(base_dir)
+        self._prefix = self._base.rstrip(os.sep) + os.sep
+        self._base_is_here = os.getcwd() == self._base  # noqa: PTH109 - strings, for speed
+
+    def doc_id(self, path: str | os.PathLike[str]) -> str:
+        """The id of the document at ``path``, which is relative to the working folder."""
+        text = os.fspath(path)
+        if self._base_is_here and text[:1] not in "./" and "//" not in text and "/." not in text:
+            return text  # already as it should be: the common case, without a normalisation
+        full = os.path.abspath(text)
+        return full[len(self._prefix) :] if full.startswith(self._prefix) else full
+
+    def path(self, doc_id: str) -> str:
+        """Where the document lies."""
+        return os.path.join(self._base, doc_id)  # noqa: PTH118 - strings, for speed
+
+
+def file_fingerprint(path: str) -> list[int] | None:
+    """Size and times of the file at ``path``, None if it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+class Feed:
+    """Hands out documents one by one.
+
+    Args:
+        paths: the source; iterated in a thread, so it may block.
+        naming: how paths become ids.
+        catalog: a connection of this feed's own.
+        fingerprint: reads a file's size and times, to see whether it changed.
+        is_forced: hand out settled documents too (``retry-failed``).
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        naming: Naming,
+        catalog: Catalog,
+        fingerprint: Callable[[str], list[int] | None] = file_fingerprint,
+        *,
+        is_forced: bool = False,
+    ) -> None:
+        self._paths: Iterator[str | os.PathLike[str]] | None = iter(paths)
+        self.naming = naming
+        self._catalog = catalog
+        self._fingerprint = fingerprint
+        self._is_forced = is_forced
+        self._ready: deque[SourceDocument] = deque()
+        self._uncommitted: set[str] = set()
+        self._refilling = asyncio.Lock()
+
+    def pop(self) -> SourceDocument | None:
+        """The next document if one is ready; never waits."""
+        return self._ready.popleft() if self._ready else None
+
+    async def next(self) -> SourceDocument | None:
+        """The next document, None at the end of the source."""
+        while not self._ready:
+            async with self._refilling:
+                if self._ready:
+                    break
+                if self._paths is None:
+                    return None
+                await self._refill(self._paths)
+        return self._ready.popleft()
+
+    async def _refill(self, paths: Iterator[str | os.PathLike[str]]) -> None:
+        ids = await asyncio.to_thread(self._read, paths)
+        if not ids:
+            self._paths = None
+            return
+        # Ids fed and not committed at this point are dropped here; those committed before it are
+        # in the catalogue, which is read after it. So no duplicate slips between the two.
+        fresh = [doc_id for doc_id in ids if doc_id not in self._uncommitted]
+        self._uncommitted.update(fresh)
+        documents = await asyncio.to_thread(self._select, fresh)
+        self._ready.extend(documents)
+        if len(documents) < len(fresh):
+            self._uncommitted.difference_update(
+                set(fresh) - {document.doc_id for document in documents}
+            )
+
+    def _read(self, paths: Iterator[str | os.PathLike[str]]) -> list[str]:
+        doc_id = self.naming.doc_id
+        return list(dict.fromkeys(doc_id(path) for path in islice(paths, _SLICE)))
+
+    def _select(self, ids: list[str]) -> list[SourceDocument]:
+        settled = self._catalog.lookup(ids) if ids else {}
+        path = self.naming.path
+        if not settled:
+            return [SourceDocument(doc_id, path(doc_id)) for doc_id in ids]
+        return [
+            self._document(doc_id, settled.get(doc_id))
+            for doc_id in ids
+            if doc_id not in settled or self._needs_work(settled[doc_id])
+        ]
+
+    def _needs_work(self, row: CatalogRow) -> bool:
+        return self._is_forced or self._fingerprint(self.naming.path(row.doc_id)) != (
+            row.fingerprint
+        )
+
+    def _document(self, doc_id: str, row: CatalogRow | None) -> SourceDocument:
+        document = SourceDocument(doc_id, self.naming.path(doc_id))
+        return with_past(document, row) if row is not None else document
+
+    def committed(self, records: Iterable[Record]) -> None:
+        """Forget documents that the catalogue now knows."""
+        self._uncommitted.difference_update(
+            [record["id"] for record in records if record["t"] == "doc"]
+        )
+
+
+def with_past(document: SourceDocument, row: CatalogRow) -> SourceDocument:
+    """``document`` with what the catalogue has of it."""
+    document.was = row.status
+    document.was_chunks = row.chunks
+    if row.chunks:
+        document.was_row = row.first_row
+        document.known_sha256 = row.sha256
+    return document

@@ -1,0 +1,225 @@
+"""One run over one batch: a fixed set of workers, each taking a document at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import structlog
+
+from lesson15.checkpoint.journal import Record
+from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
+from lesson15.engine.feed import Feed, with_past
+from lesson15.engine.ledger import Ledger
+from lesson15.engine.work import DocumentOutcome, DocumentWork, SourceDocument
+from lesson15.errors import StorageError
+from lesson15.models import BatchStatus, DocStatus
+from lesson15.progress import ProgressTracker
+from lesson15.recovery import Action, ErrorRecoveryManager, classify
+from lesson15.stores.catalog import CatalogRow
+
+log = structlog.get_logger(__name__)
+Listener = Callable[[Record], None]
+_REMOVAL_SLICE = 500
+
+
+class BatchRun:
+    """Drives documents from the feed through the work into the ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        feed: Feed,
+        work: DocumentWork,
+        recovery: ErrorRecoveryManager,
+        limit: AdaptiveLimit,
+        monitor: PressureMonitor,
+        progress: ProgressTracker,
+        listeners: list[Listener],
+        fingerprint: Callable[[str], list[int] | None],
+    ) -> None:
+        self.ledger = ledger
+        self.limit = limit
+        self.progress = progress
+        self._feed = feed
+        self._work = work
+        self._recovery = recovery
+        self._monitor = monitor
+        self._listeners = listeners
+        self._fingerprint = fingerprint
+        self._is_paused = False
+        self._unpaused = asyncio.Event()
+        self._workers: list[asyncio.Task[None]] = []
+        self._loop = asyncio.get_running_loop()
+        self.is_cancelled = False
+        self._started = time.monotonic()
+        ledger.on_commit = feed.committed
+
+    # --- control: safe to call from any thread ------------------------------------------------
+
+    def pause(self) -> None:
+        """Take no further document; those in work are finished and committed."""
+        self._loop.call_soon_threadsafe(self._set_paused, True)
+
+    def unpause(self) -> None:
+        """Go on after :meth:`pause`."""
+        self._loop.call_soon_threadsafe(self._set_paused, False)
+
+    def cancel(self) -> None:
+        """Stop now: documents in work are dropped, those settled are committed."""
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def _set_paused(self, paused: bool) -> None:  # noqa: FBT001, RUF100 - a callback's argument
+        self._is_paused = paused
+        self.ledger.log.state.status = BatchStatus.PAUSED if paused else BatchStatus.RUNNING
+        if not paused:
+            self._unpaused.set()
+            self._unpaused = asyncio.Event()
+
+    def _cancel(self) -> None:
+        self.is_cancelled = True
+        for worker in self._workers:
+            worker.cancel()
+
+    # --- the run ------------------------------------------------------------------------------
+
+    async def work_off(self) -> None:
+        """Process everything that the feed hands out, and commit it.
+
+        Raises:
+            StorageError: the system is at fault; what was committed stays.
+        """
+        watch = asyncio.create_task(self._monitor.watch())
+        self._workers = [
+            asyncio.create_task(self._run_worker(number)) for number in range(self.limit.maximum)
+        ]
+        try:
+            if self.is_cancelled:
+                self._cancel()
+            done, _ = await asyncio.wait(self._workers, return_when=asyncio.FIRST_EXCEPTION)
+            for worker in done:
+                if not worker.cancelled():
+                    worker.result()
+        finally:
+            for task in (watch, *self._workers):
+                task.cancel()
+            await asyncio.gather(watch, *self._workers, return_exceptions=True)
+        await self.ledger.commit()
+
+    async def _run_worker(self, number: int) -> None:
+        ledger, feed, limit = self.ledger, self._feed, self.limit
+        while True:
+            if self._is_paused:
+                await self._wait_until_unpaused()
+            if number >= limit.current:
+                await limit.admit(number)
+            document = feed.pop() or await feed.next()
+            if document is None:
+                return
+            record = await self._process(document)
+            if record is not None:
+                self._tell(record)
+            if ledger.pending >= ledger.interval:
+                await ledger.commit()
+
+    async def _wait_until_unpaused(self) -> None:
+        while self._is_paused:
+            await self.ledger.commit()
+            if self._is_paused:
+                await self._unpaused.wait()
+
+    async def _process(self, document: SourceDocument) -> Record:
+        started = time.monotonic()
+        attempts = 1
+        if self._listeners:
+            self._announce({"t": "started", "id": document.doc_id, "at": time.time()})
+        try:
+            try:
+                outcome = await self._work(document)
+            except Exception as first_error:  # noqa: BLE001 - the policy table judges it
+
+                async def again() -> DocumentOutcome:
+                    nonlocal attempts
+                    attempts += 1
+                    return await self._work(document)
+
+                outcome = await self._recovery.recover(first_error, again)
+        except Exception as error:
+            return await self._settle_failure(document, error, time.monotonic() - started)
+        ledger = self.ledger
+        if ledger.is_committing:
+            await ledger.settled()
+        self.limit.succeed()
+        if outcome.is_unchanged:
+            return ledger.add_unchanged(document, outcome)
+        return ledger.add_done(document, outcome, time.monotonic() - started, attempts)
+
+    async def _settle_failure(
+        self, document: SourceDocument, error: Exception, seconds: float
+    ) -> Record:
+        decision = classify(error)
+        if decision.action is Action.ABORT:
+            raise error
+        status = DocStatus.SKIPPED if decision.action is Action.SKIP else DocStatus.FAILED
+        log.warning(
+            "document set aside",
+            doc_id=document.doc_id,
+            policy=decision.name,
+            attempts=getattr(error, "attempts", 1),
+            error=str(error),
+        )
+        fingerprint = await asyncio.to_thread(self._fingerprint, document.path)
+        await self.ledger.settled()
+        return self.ledger.add_failed(document, status, error, seconds, fingerprint)
+
+    def _tell(self, record: Record) -> None:
+        self.progress.update_progress(record["s"] == "done", record["id"])
+        if self._listeners:
+            self._announce(record)
+
+    def _announce(self, record: Record) -> None:
+        for listener in self._listeners:
+            try:
+                listener(record)
+            except Exception:
+                log.exception("a listener failed", record=record["t"])
+
+    async def remove_vanished(self) -> int:
+        """Take documents whose files are gone out of the batch; how many there were."""
+        removed = 0
+        rows = self.ledger.catalog.scan("detail IS NOT NULL AND status <> 'skipped'")
+        while part := await self.ledger.in_thread(self._missing, rows):
+            for row in part:
+                if row is None:
+                    continue
+                await self.ledger.settled()
+                document = with_past(SourceDocument(row.doc_id, ""), row)
+                self._announce(self.ledger.add_gone(document))
+                removed += 1
+                if self.ledger.pending >= self.ledger.interval:
+                    await self.ledger.commit()
+        await self.ledger.commit()
+        return removed
+
+    def _missing(self, rows: Iterator[CatalogRow]) -> list[CatalogRow | None]:
+        path = self._feed.naming.path
+        return [
+            row if row.fingerprint and self._fingerprint(path(row.doc_id)) is None else None
+            for row in islice(rows, _REMOVAL_SLICE)
+        ]
+
+    async def finish(self, status: BatchStatus, total: int | None = None) -> None:
+        """Append how the run ended and commit; nothing is written if nothing happened."""
+        ledger = self.ledger
+        await ledger.settled()
+        state = ledger.log.state
+        if total is None and status is BatchStatus.FINISHED:
+            total = state.settled_docs
+        if total is not None and total != state.total_docs:
+            ledger.log.append({"t": "total", "n": total})
+        if state.status is not status or ledger.log.has_run:
+            seconds = time.monotonic() - self._started
+            ledger.log.append({"t": "end", "status": status.value, "seconds": round(seconds, 3)})
+        await ledger.commit()

@@ -1,0 +1,182 @@
+"""Every error that lesson15 raises on purpose.
+
+A class's docstring is its message: ``BatchNotFoundError(batch_id="x")`` fills the braces. Each
+message names the input and the remedy. Which *kind* an error is decides what the recovery policy
+does with it (see :mod:`lesson15.recovery`) and how the CLI exits.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+class Lesson15Error(Exception):
+    """lesson15 failed."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+        template = inspect.cleandoc(type(self).__doc__ or "")
+        super().__init__(" ".join(template.split()).format_map(fields))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.fields)
+
+
+def _rebuild(kind: type[Lesson15Error], fields: dict[str, Any]) -> Lesson15Error:
+    return kind(**fields)
+
+
+# --- bad usage or input: the CLI exits 2 -----------------------------------------------------
+
+
+class UsageError(Lesson15Error):
+    """{problem}"""
+
+
+class BatchNotFoundError(UsageError):
+    """No batch {batch_id!r} in {state_dir}. `lesson15 list --state-dir {state_dir}` shows those
+    that are there."""
+
+
+class BatchExistsError(UsageError):
+    """Batch {batch_id!r} already exists in {state_dir}. Continue it with `lesson15 resume
+    {batch_id}`, or choose another --batch-id."""
+
+
+class InvalidBatchIdError(UsageError):
+    """{batch_id!r} is not a batch id. Use 1 to 100 letters, digits, dots, dashes or underscores,
+    starting with a letter or a digit."""
+
+
+class PathNotFoundError(UsageError):
+    """{path}: no such file or directory. Check the spelling, and that it is readable from
+    {cwd}."""
+
+
+class NoDocumentsError(UsageError):
+    """No documents to process in {paths}. Supported types: {types}."""
+
+
+class BatchLockedError(UsageError):
+    """Batch {batch_id!r} is being worked on by another process ({owner}). Wait for it to end, or
+    stop it, and try again."""
+
+
+class MissingDependencyError(UsageError):
+    """{feature} needs the package {package!r}, which is not installed. Install it with
+    `pip install {package}`."""
+
+
+class SettingsMismatchError(UsageError):
+    """Batch {batch_id!r} was made with {name}={stored!r} and cannot go on with {given!r}. Resume
+    it with {name}={stored!r}, or start a new batch."""
+
+
+# --- one document is at fault: it goes to the dead-letter list --------------------------------
+
+
+class DocumentError(Lesson15Error):
+    """{path}: {detail}"""
+
+
+class UnsupportedFormatError(DocumentError):
+    """{path}: files of type {suffix!r} are not supported. Supported types: {types}."""
+
+
+class EmptyDocumentError(DocumentError):
+    """{path}: the file is empty."""
+
+
+class NoTextError(DocumentError):
+    """{path}: no text was found in it ({detail}). Scanned pages need OCR first."""
+
+
+class BinaryDocumentError(DocumentError):
+    """{path}: this is binary data, not {expected}. Rename it to its true type or leave it out."""
+
+
+class TruncatedDocumentError(DocumentError):
+    """{path}: the file is cut short ({detail}). Copy it again from its source."""
+
+
+class MalformedDocumentError(DocumentError):
+    """{path}: the file is not valid {expected} ({detail}). Repair it or export it again."""
+
+
+class EncryptedDocumentError(DocumentError):
+    """{path}: the file is protected by a password. Save a copy without one."""
+
+
+class DocumentTooLargeError(DocumentError):
+    """{path}: {size} bytes is over the limit of {limit} bytes. Split the file, or raise
+    LESSON15_MAX_DOCUMENT_BYTES."""
+
+
+class UnreadableDocumentError(DocumentError):
+    """{path}: the file cannot be read ({detail}). Check its permissions and its disk."""
+
+
+class DocumentChangedError(DocumentError):
+    """{path}: the file changed while it was being read."""
+
+
+class ParserCrashedError(DocumentError):
+    """{path}: the parser process died on this document ({detail}). The document is set aside."""
+
+
+class ParseTimeoutError(DocumentError):
+    """{path}: parsing took longer than {seconds} s and was stopped. Raise LESSON15_PARSE_TIMEOUT
+    if the document is sound."""
+
+
+class InvalidResultError(DocumentError):
+    """{path}: the result failed validation ({detail})."""
+
+
+class DocumentNotFoundError(Lesson15Error, FileNotFoundError):
+    """{path}: no such file; it was skipped. Put it back and resume to have it done."""
+
+
+# --- a passing trouble: worth another try ------------------------------------------------------
+
+
+class NetworkTimeoutError(Lesson15Error, TimeoutError):
+    """{operation} timed out after {seconds} s."""
+
+
+class StepTimeoutError(NetworkTimeoutError):
+    """The step {step!r} took longer than {seconds} s. Raise LESSON15_{setting} if that is
+    expected."""
+
+
+class OutOfMemoryError(Lesson15Error, MemoryError):
+    """{path}: not enough memory to process this document ({detail}). Lower --max-concurrent or
+    raise LESSON15_PARSER_MEMORY_BYTES."""
+
+
+# --- the system is at fault: the batch aborts, its checkpoint stays; the CLI exits 3 -----------
+
+
+class StorageError(Lesson15Error):
+    """{path}: {detail}"""
+
+
+class CheckpointWriteError(StorageError):
+    """The checkpoint at {path} could not be written ({detail}). What was committed before is
+    safe: free the disk or fix the permissions, then run `lesson15 resume`."""
+
+
+class CorruptCheckpointError(StorageError):
+    """The state at {path} is damaged ({detail}). `lesson15 verify` tells how far; restore the
+    folder from a backup, or start a new batch."""
+
+
+class SchemaTooNewError(StorageError):
+    """The checkpoint at {path} has schema version {found}, and this lesson15 reads up to
+    {supported}. Upgrade lesson15."""
+
+
+class EmbeddingModelError(Lesson15Error):
+    """The embedding model {model!r} could not be loaded ({detail}). `lesson15 doctor` checks the
+    installation."""

@@ -1,0 +1,130 @@
+"""The plain values that every layer shares: no I/O and no behaviour beyond arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class DocStatus(StrEnum):
+    """Where one document stands in a batch."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    REMOVED = "removed"
+
+
+class BatchStatus(StrEnum):
+    """Where a whole batch stands. ``RUNNING`` on disk without a live lock means it was killed."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    ABORTED = "aborted"
+    FINISHED = "finished"
+
+
+@dataclass(slots=True)
+class BatchState:
+    """The counts of a batch, as its checkpoint keeps them.
+
+    ``current_progress`` is a percentage from 0 to 100; times are seconds since the epoch (UTC).
+    """
+
+    batch_id: str
+    total_docs: int = 0
+    processed_docs: int = 0
+    failed_docs: int = 0
+    current_progress: float = 0.0
+    start_time: float = 0.0
+    last_checkpoint: float | None = None
+    skipped_docs: int = 0
+    chunks: int = 0
+    status: BatchStatus = BatchStatus.RUNNING
+    seconds: float = 0.0
+
+    @property
+    def settled_docs(self) -> int:
+        """Documents with a verdict: processed, failed or skipped."""
+        return self.processed_docs + self.failed_docs + self.skipped_docs
+
+    def to_dict(self) -> dict[str, Any]:
+        """This state as JSON-ready values."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class ProcessingResult:
+    """What became of one document. ``processing_time`` is in seconds, ``timestamp`` is epoch."""
+
+    doc_id: str
+    success: bool
+    error_message: str | None = None
+    processing_time: float = 0.0
+    timestamp: float = 0.0
+    batch_id: str = ""
+    chunks: int = 0
+    attempts: int = 1
+    error_type: str | None = None
+    status: DocStatus = DocStatus.DONE
+
+
+@dataclass(slots=True)
+class ProgressInfo:
+    """One reading of a batch's progress.
+
+    ``eta`` is the estimated number of seconds left, None while nothing can be estimated;
+    ``rate`` is documents a second over the recent past; ``updated_at`` is epoch seconds.
+    """
+
+    batch_id: str
+    progress_percent: float
+    completed: int
+    failed: int
+    total: int
+    eta: float | None
+    updated_at: float
+    rate: float = 0.0
+
+
+@dataclass(slots=True)
+class Failure:
+    """One entry of the dead-letter list."""
+
+    doc_id: str
+    error: str
+    attempts: int
+
+
+@dataclass(slots=True)
+class BatchReport:
+    """The result of a run, with the keys of the CLI's ``--json`` object."""
+
+    batch_id: str
+    total_docs: int
+    processed_docs: int
+    failed_docs: int
+    skipped_docs: int
+    chunks: int
+    seconds: float
+    failures: list[Failure] = field(default_factory=list)
+    status: BatchStatus = BatchStatus.FINISHED
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """This report as JSON-ready values."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class SearchHit:
+    """One chunk found by a search; ``score`` is the cosine similarity, from -1 to 1."""
+
+    doc_id: str
+    chunk: int
+    score: float
+    text: str

@@ -1,0 +1,45 @@
+"""All tunable values, in one place; each can be set as LESSON15_<NAME> in the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EmbedderName = Literal["minilm", "hashing"]
+StoreName = Literal["faiss", "chroma"]
+
+
+class Settings(BaseSettings):
+    """Defaults of a batch. Explicit arguments win over the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="LESSON15_", extra="forbid", frozen=True)
+
+    state_dir: Path = Field(Path("checkpoints"), description="Folder of all batches' state.")
+    max_concurrent: int = Field(10, ge=1, le=10_000, description="Documents in work at once.")
+    checkpoint_interval: int = Field(10, ge=1, description="Documents between two checkpoints.")
+    embedder: EmbedderName = "minilm"
+    store: StoreName = "faiss"
+
+    chunk_chars: int = Field(800, ge=50, description="Longest chunk, in characters of English.")
+    chunk_overlap_chars: int = Field(80, ge=0, description="Characters shared by neighbours.")
+
+    max_document_bytes: int = Field(50 * 1024 * 1024, ge=1)
+    parse_timeout: float = Field(60.0, gt=0, description="Seconds for reading and parsing.")
+    parser_memory_bytes: int = Field(2 * 1024**3, ge=256 * 1024**2)
+    parser_processes: int | None = Field(None, ge=1, description="None: one per core.")
+
+    embed_timeout: float = Field(300.0, gt=0, description="Seconds for one micro-batch.")
+    embed_batch_chunks: int = Field(64, ge=1, description="Chunks in one micro-batch at most.")
+
+    max_retries: int = Field(3, ge=0, description="Retries after a network timeout.")
+    retry_delay: float = Field(1.0, ge=0, description="Base of every retry wait, in seconds.")
+
+    memory_low_fraction: float = Field(
+        0.05, ge=0, lt=1, description="Free memory below this fraction lowers concurrency."
+    )
+    loop_lag_limit: float = Field(
+        0.5, gt=0, description="Event-loop lag, in seconds, that lowers concurrency."
+    )

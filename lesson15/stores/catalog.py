@@ -1,0 +1,201 @@
+"""The catalogue: a SQLite table of every settled document, derived from the committed journal.
+
+It answers "was this document done, and is it unchanged?" and "whose is this row?" without holding
+a batch in memory. It is applied after each commit; the journal position it reflects is kept in the
+same transaction, so a lost or stale catalogue catches up, or is rebuilt, from the journal.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from lesson15.checkpoint.documents import Commit
+from lesson15.checkpoint.journal import Position, Record, read_journal
+from lesson15.checkpoint.layout import BatchFolder
+from lesson15.checkpoint.segment import BlockRef
+from lesson15.models import Failure
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS docs (
+    doc_id TEXT PRIMARY KEY, status TEXT, chunks INT, detail TEXT, first_row INT
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS docs_by_row ON docs (first_row) WHERE first_row IS NOT NULL;
+CREATE INDEX IF NOT EXISTS docs_in_trouble ON docs (doc_id) WHERE status <> 'done';
+CREATE TABLE IF NOT EXISTS applied (one INT PRIMARY KEY, offset INT, crc INT);
+PRAGMA user_version = 1;
+"""
+_UPSERT = "INSERT OR REPLACE INTO docs VALUES (?, ?, ?, ?, ?)"
+_BATCH = 1000
+
+
+class CatalogRow(NamedTuple):
+    """One settled document. ``record`` is its journal record."""
+
+    doc_id: str
+    status: str
+    chunks: int
+    record: Record | None
+
+    @property
+    def fingerprint(self) -> list[int] | None:
+        """Size and times of the file when it was settled."""
+        return self.record.get("fp") if self.record else None
+
+    @property
+    def sha256(self) -> str | None:
+        """Hash of the file's bytes when it was done."""
+        return self.record.get("sha") if self.record else None
+
+    @property
+    def first_row(self) -> int:
+        """The row of the first vector."""
+        assert self.record is not None  # noqa: S101 - only documents with chunks are asked
+        return int(self.record["row"])
+
+    @property
+    def block(self) -> BlockRef:
+        """Where vectors and texts lie in the segment."""
+        assert self.record is not None  # noqa: S101 - only documents with chunks are asked
+        return BlockRef(*self.record["seg"])
+
+
+class Catalog:
+    """The table of one batch. A connection belongs to the thread that uses it, one at a time."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")  # derived: a lost tail is applied again
+        self._db.executescript(_SCHEMA)
+
+    @classmethod
+    def recover(cls, folder: BatchFolder, commit: Commit) -> Catalog:
+        """Open the catalogue of ``folder`` and bring it to ``commit``, rebuilding it if need be.
+
+        Raises:
+            CorruptCheckpointError: the journal itself is damaged.
+        """
+        try:
+            catalog = cls(folder.catalog)
+            if catalog.position.offset > commit.journal_bytes:
+                catalog.close()
+                raise sqlite3.DatabaseError("ahead of the checkpoint")
+        except sqlite3.DatabaseError:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{folder.catalog}{suffix}").unlink(missing_ok=True)
+            catalog = cls(folder.catalog)
+        catalog.catch_up(folder.journal, commit.position)
+        return catalog
+
+    @property
+    def position(self) -> Position:
+        """How much of the journal this table reflects."""
+        row = self._db.execute("SELECT offset, crc FROM applied").fetchone()
+        return Position(*row) if row else Position()
+
+    def catch_up(self, journal: Path, stop: Position) -> None:
+        """Apply the records between :attr:`position` and ``stop``."""
+        entries = read_journal(journal, self.position, stop)
+        while part := list(islice(entries, _BATCH)):
+            self.apply([record for _, record in part], part[-1][0])
+
+    def apply(self, records: Iterable[Record], position: Position) -> None:
+        """Apply committed ``records`` and note ``position``, in one transaction."""
+        upserts: list[tuple[Any, ...]] = []
+        last: dict[str, int] = {}
+        for record in records:
+            kind = record["t"]
+            if kind == "doc":
+                # A document without file and chunks (a bare status) needs no detail column.
+                is_bare = "fp" not in record and "err" not in record
+                detail = None if is_bare else orjson.dumps(record).decode()
+                upserts.append(
+                    (record["id"], record["s"], record["n"], detail, record.get("row"))
+                )
+            elif kind == "gone":
+                last[record["id"]] = len(upserts)
+        with self._transaction():
+            if last:  # rare: a removal must come after the upserts that precede it
+                start = 0
+                for doc_id, count in last.items():
+                    self._db.executemany(_UPSERT, upserts[start:count])
+                    self._db.execute("DELETE FROM docs WHERE doc_id = ?", (doc_id,))
+                    start = count
+                upserts = upserts[start:]
+            self._db.executemany(_UPSERT, upserts)
+            self._db.execute(
+                "INSERT OR REPLACE INTO applied VALUES (1, ?, ?)", (position.offset, position.crc)
+            )
+
+    def _transaction(self) -> sqlite3.Connection:
+        self._db.execute("BEGIN IMMEDIATE")
+        return self._db  # as a context manager it commits, or rolls back on an error
+
+    def lookup(self, doc_ids: Sequence[str]) -> dict[str, CatalogRow]:
+        """Those of ``doc_ids`` that are settled."""
+        marks = ",".join("?" * len(doc_ids))
+        query = f"SELECT doc_id, status, chunks, detail FROM docs WHERE doc_id IN ({marks})"  # noqa: S608 - only question marks
+        return {row[0]: _row(row) for row in self._db.execute(query, doc_ids)}
+
+    def scan(self, where: str = "1") -> Iterator[CatalogRow]:
+        """All settled documents by id; memory stays flat and writing in between is allowed."""
+        last = ""
+        query = (
+            "SELECT doc_id, status, chunks, detail FROM docs "  # noqa: S608 - fixed conditions
+            f"WHERE doc_id > ? AND {where} ORDER BY doc_id LIMIT {_BATCH}"
+        )
+        while rows := self._db.execute(query, (last,)).fetchall():
+            yield from map(_row, rows)
+            last = rows[-1][0]
+
+    def scan_with_chunks(self) -> Iterator[CatalogRow]:
+        """Every document that has vectors in the index."""
+        return self.scan("chunks > 0")
+
+    def scan_failures(self) -> Iterator[CatalogRow]:
+        """The dead-letter list: failed and skipped documents."""
+        return self.scan("status <> 'done'")
+
+    def failures(self) -> list[Failure]:
+        """The dead-letter list as the report shows it."""
+        return [
+            Failure(row.doc_id, str(row.record["err"]), int(row.record["try"]))
+            for row in self.scan_failures()
+            if row.record
+        ]
+
+    def owner_of(self, vector_row: int) -> CatalogRow | None:
+        """The document whose vectors include ``vector_row``."""
+        row = self._db.execute(
+            "SELECT doc_id, status, chunks, detail FROM docs WHERE first_row <= ? "
+            "ORDER BY first_row DESC LIMIT 1",
+            (vector_row,),
+        ).fetchone()
+        if row is None:
+            return None
+        found = _row(row)
+        return found if vector_row < found.first_row + found.chunks else None
+
+    def counts(self) -> dict[str, int]:
+        """Documents by status, and ``chunks`` in all."""
+        rows = self._db.execute("SELECT status, COUNT(*), SUM(chunks) FROM docs GROUP BY status")
+        found = {"done": 0, "failed": 0, "skipped": 0, "chunks": 0}
+        for status, count, chunks in rows:
+            found[status] = count
+            found["chunks"] += chunks
+        return found
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+
+def _row(row: tuple[Any, ...]) -> CatalogRow:
+    doc_id, status, chunks, detail = row
+    return CatalogRow(doc_id, status, chunks, orjson.loads(detail) if detail else None)
