@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import enum
 import json
-import logging
 import os
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import structlog
 import typer
 
 from lesson15.checkpoint.layout import is_locked
 from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.documents.loaders import LOADERS
 from lesson15.documents.scan import check_paths, scan
 from lesson15.errors import (
     EmbeddingModelError,
@@ -24,6 +23,7 @@ from lesson15.errors import (
     StorageError,
     UsageError,
 )
+from lesson15.logs import log_to_stderr
 from lesson15.models import BatchState, BatchStatus
 from lesson15.settings import Settings
 
@@ -61,9 +61,7 @@ class StoreChoice(enum.StrEnum):
     CHROMA = "chroma"
 
 
-StateDir = Annotated[
-    Path | None, typer.Option("--state-dir", help="Folder of all batches' state.")
-]
+StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Folder of all batches' state.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="Batch id.")]
 MaxConcurrent = Annotated[
@@ -89,9 +87,7 @@ def run(
     settings = Settings()
     check_paths(paths)
     if next(scan(paths), None) is None:
-        from lesson15.documents.loaders import supported_types
-
-        raise NoDocumentsError(paths=", ".join(paths), types=supported_types())
+        raise NoDocumentsError(paths=", ".join(paths), types=" ".join(LOADERS))
     from lesson15.engine.processor import new_batch_id
 
     batch_id = batch_id or new_batch_id()
@@ -305,7 +301,10 @@ def _print_report(report: dict[str, Any], as_json: bool, hint: str) -> None:  # 
 
 
 def _print_aborted(
-    processor: BatchProcessor, batch_id: str, error: Lesson15Error, as_json: bool  # noqa: FBT001, RUF100 - internal
+    processor: BatchProcessor,
+    batch_id: str,
+    error: Lesson15Error,
+    as_json: bool,  # noqa: FBT001, RUF100 - internal
 ) -> None:
     hint = _resume_hint(processor, batch_id)
     print(f"Aborted: {error}\nTo go on: {hint}", file=sys.stderr)
@@ -365,15 +364,9 @@ def _print_json(content: dict[str, Any]) -> None:
 
 
 def _configure_logs() -> None:
-    """Logs go to stderr, at LESSON15_LOG_LEVEL (default: error on a terminal, else warning)."""
+    """LESSON15_LOG_LEVEL decides; on a terminal, where the report says it all, errors only."""
     default = "ERROR" if sys.stderr.isatty() else "WARNING"
-    level = logging.getLevelNamesMapping().get(
-        os.environ.get("LESSON15_LOG_LEVEL", default).upper(), logging.WARNING
-    )
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    log_to_stderr(os.environ.get("LESSON15_LOG_LEVEL", default))
 
 
 def main() -> None:

@@ -35,9 +35,12 @@ def _check(name: str, ok: bool, detail: object) -> dict[str, Any]:  # noqa: FBT0
 
 def _examine_model() -> dict[str, Any]:
     try:
-        related, unrelated = MiniLMEmbedder().embed(
-            ["a cat sat on the mat", "a kitten rests on a rug", "interest rates rose in May"]
-        )[1:] @ MiniLMEmbedder().embed(["a cat sat on the mat"])[0]
+        related, unrelated = (
+            MiniLMEmbedder().embed(
+                ["a cat sat on the mat", "a kitten rests on a rug", "interest rates rose in May"]
+            )[1:]
+            @ MiniLMEmbedder().embed(["a cat sat on the mat"])[0]
+        )
     except EmbeddingModelError as error:
         return _check("model", False, error)
     return _check("model", related > unrelated, "all-MiniLM-L6-v2 loads and tells texts apart")

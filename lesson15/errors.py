@@ -36,22 +36,26 @@ class UsageError(Lesson15Error):
 
 class BatchNotFoundError(UsageError):
     """No batch {batch_id!r} in {state_dir}. `lesson15 list --state-dir {state_dir}` shows those
-    that are there."""
+    that are there.
+    """
 
 
 class BatchExistsError(UsageError):
     """Batch {batch_id!r} already exists in {state_dir}. Continue it with `lesson15 resume
-    {batch_id}`, or choose another --batch-id."""
+    {batch_id}`, or choose another --batch-id.
+    """
 
 
 class InvalidBatchIdError(UsageError):
     """{batch_id!r} is not a batch id. Use 1 to 100 letters, digits, dots, dashes or underscores,
-    starting with a letter or a digit."""
+    starting with a letter or a digit.
+    """
 
 
 class PathNotFoundError(UsageError):
     """{path}: no such file or directory. Check the spelling, and that it is readable from
-    {cwd}."""
+    {cwd}.
+    """
 
 
 class NoDocumentsError(UsageError):
@@ -60,17 +64,20 @@ class NoDocumentsError(UsageError):
 
 class BatchLockedError(UsageError):
     """Batch {batch_id!r} is being worked on by another process ({owner}). Wait for it to end, or
-    stop it, and try again."""
+    stop it, and try again.
+    """
 
 
 class MissingDependencyError(UsageError):
     """{feature} needs the package {package!r}, which is not installed. Install it with
-    `pip install {package}`."""
+    `pip install {package}`.
+    """
 
 
 class SettingsMismatchError(UsageError):
     """Batch {batch_id!r} was made with {name}={stored!r} and cannot go on with {given!r}. Resume
-    it with {name}={stored!r}, or start a new batch."""
+    it with {name}={stored!r}, or start a new batch.
+    """
 
 
 # --- one document is at fault: it goes to the dead-letter list --------------------------------
@@ -110,7 +117,8 @@ class EncryptedDocumentError(DocumentError):
 
 class DocumentTooLargeError(DocumentError):
     """{path}: {size} bytes is over the limit of {limit} bytes. Split the file, or raise
-    LESSON15_MAX_DOCUMENT_BYTES."""
+    LESSON15_MAX_DOCUMENT_BYTES.
+    """
 
 
 class UnreadableDocumentError(DocumentError):
@@ -127,7 +135,8 @@ class ParserCrashedError(DocumentError):
 
 class ParseTimeoutError(DocumentError):
     """{path}: parsing took longer than {seconds} s and was stopped. Raise LESSON15_PARSE_TIMEOUT
-    if the document is sound."""
+    if the document is sound.
+    """
 
 
 class InvalidResultError(DocumentError):
@@ -147,12 +156,14 @@ class NetworkTimeoutError(Lesson15Error, TimeoutError):
 
 class StepTimeoutError(NetworkTimeoutError):
     """The step {step!r} took longer than {seconds} s. Raise LESSON15_{setting} if that is
-    expected."""
+    expected.
+    """
 
 
 class OutOfMemoryError(Lesson15Error, MemoryError):
     """{path}: not enough memory to process this document ({detail}). Lower --max-concurrent or
-    raise LESSON15_PARSER_MEMORY_BYTES."""
+    raise LESSON15_PARSER_MEMORY_BYTES.
+    """
 
 
 # --- the system is at fault: the batch aborts, its checkpoint stays; the CLI exits 3 -----------
@@ -164,19 +175,23 @@ class StorageError(Lesson15Error):
 
 class CheckpointWriteError(StorageError):
     """The checkpoint at {path} could not be written ({detail}). What was committed before is
-    safe: free the disk or fix the permissions, then run `lesson15 resume`."""
+    safe: free the disk or fix the permissions, then run `lesson15 resume`.
+    """
 
 
 class CorruptCheckpointError(StorageError):
     """The state at {path} is damaged ({detail}). `lesson15 verify` tells how far; restore the
-    folder from a backup, or start a new batch."""
+    folder from a backup, or start a new batch.
+    """
 
 
 class SchemaTooNewError(StorageError):
     """The checkpoint at {path} has schema version {found}, and this lesson15 reads up to
-    {supported}. Upgrade lesson15."""
+    {supported}. Upgrade lesson15.
+    """
 
 
 class EmbeddingModelError(Lesson15Error):
     """The embedding model {model!r} could not be loaded ({detail}). `lesson15 doctor` checks the
-    installation."""
+    installation.
+    """

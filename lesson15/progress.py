@@ -6,12 +6,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-import structlog
-
+from lesson15.logs import get_logger
 from lesson15.models import ProgressInfo
 
 ProgressCallback = Callable[[ProgressInfo], None]
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _WINDOW_SECONDS = 30.0
 _SAMPLE_SECONDS = 0.25

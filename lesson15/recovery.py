@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-import structlog
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -31,9 +30,10 @@ from tenacity import (
 from tenacity.wait import wait_base
 
 from lesson15 import errors
+from lesson15.logs import get_logger
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Action(StrEnum):
@@ -173,9 +173,7 @@ class ErrorRecoveryManager:
     def _before_sleep(self, call: RetryCallState) -> None:
         error = _error_of(call)
         decision = classify(error)
-        log.warning(
-            "retrying", policy=decision.name, attempt=call.attempt_number, error=str(error)
-        )
+        log.warning("retrying", policy=decision.name, attempt=call.attempt_number, error=str(error))
         if decision.lower_concurrency and self._on_pressure:
             self._on_pressure()
 

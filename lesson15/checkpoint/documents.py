@@ -86,9 +86,7 @@ def decode(path: Path) -> dict[str, Any]:
 def encode_checkpoint(state: BatchState, commit: Commit) -> bytes:
     """The checkpoint document of ``state`` at ``commit``."""
     written_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return encode(
-        {"written_at": written_at, "state": asdict(state), "commit": commit.model_dump()}
-    )
+    return encode({"written_at": written_at, "state": asdict(state), "commit": commit.model_dump()})
 
 
 def decode_checkpoint(path: Path) -> tuple[BatchState, Commit]:

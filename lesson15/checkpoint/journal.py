@@ -1,8 +1,9 @@
 """The journal: one checksummed line for everything that happened, appended and never rewritten.
 
-A line is ``CCCCCCCC JSON\\n``. The checksum is the CRC-32 of the JSON *continued from the line
-before*, so a line that is missing, doubled or out of place breaks the chain as surely as one with
-a flipped bit. A position in the journal is therefore a pair: a byte offset and the CRC there.
+A line is ``CCCCCCCC JSON`` and a newline. The checksum is the CRC-32 of the JSON *continued from
+the line before*, so a line that is missing, doubled or out of place breaks the chain as surely as
+one with a flipped bit. A position in the journal is therefore a pair: a byte offset and the CRC
+there.
 """
 
 from __future__ import annotations

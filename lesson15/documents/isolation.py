@@ -18,7 +18,6 @@ from typing import Any, Self
 
 import orjson
 
-import lesson15
 from lesson15 import errors
 from lesson15.documents.parsed import Fingerprint, ParsedDocument, ParseOptions
 from lesson15.documents.parser_process import LENGTH
@@ -108,7 +107,7 @@ class ParserPool:
 
     async def _start(self) -> Process:
         # The child must find this very package, however the parent came by it.
-        root = str(Path(lesson15.__file__).parent.parent)
+        root = str(Path(errors.__file__).parent.parent)
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         process = await asyncio.create_subprocess_exec(
             sys.executable,

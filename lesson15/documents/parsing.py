@@ -7,7 +7,7 @@ import os
 import stat
 
 from lesson15.documents.chunking import split
-from lesson15.documents.loaders import loader_for, supported_types
+from lesson15.documents.loaders import LOADERS
 from lesson15.documents.parsed import Fingerprint, ParsedDocument, ParseOptions
 from lesson15.errors import (
     DocumentChangedError,
@@ -34,9 +34,7 @@ def parse_document(path: str, options: ParseOptions) -> ParsedDocument:
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - paths are strings here
     try:
         data, fingerprint = _read(path, suffix, options.max_document_bytes)
-        loader = loader_for(suffix)
-        assert loader is not None  # noqa: S101 - _read has refused other suffixes
-        loaded = loader(path, data)
+        loaded = LOADERS[suffix](path, data, options)
         chunks = split(
             loaded.text, loaded.kind, options.chunk_chars, options.chunk_overlap_chars
         )
@@ -71,14 +69,14 @@ def _read(path: str, suffix: str, limit: int) -> tuple[bytes, Fingerprint]:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise UnreadableDocumentError(path=path, detail="not a regular file")
-        if loader_for(suffix) is None:
-            raise UnsupportedFormatError(path=path, suffix=suffix, types=supported_types())
+        if suffix not in LOADERS:
+            raise UnsupportedFormatError(path=path, suffix=suffix, types=" ".join(LOADERS))
         if before.st_size > limit:
             raise DocumentTooLargeError(path=path, size=before.st_size, limit=limit)
         if not before.st_size:
             raise EmptyDocumentError(path=path)
         data = file.read(before.st_size + 1)
-        fingerprint = Fingerprint.of(os.fstat(descriptor))
-    if fingerprint != Fingerprint.of(before) or len(data) != before.st_size:
+        fingerprint = Fingerprint.from_stat(os.fstat(descriptor))
+    if fingerprint != Fingerprint.from_stat(before) or len(data) != before.st_size:
         raise DocumentChangedError(path=path)
     return data, fingerprint

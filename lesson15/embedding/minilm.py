@@ -48,7 +48,7 @@ class MiniLMEmbedder:
             from sentence_transformers import SentenceTransformer
             from transformers.utils.logging import disable_progress_bar
 
-            disable_progress_bar()
+            disable_progress_bar()  # type: ignore[no-untyped-call]
             self.model = SentenceTransformer(str(folder))
         except (ImportError, OSError, ValueError, RuntimeError) as error:
             raise EmbeddingModelError(model="all-MiniLM-L6-v2", detail=error) from error

@@ -10,9 +10,10 @@ import asyncio
 from pathlib import Path
 
 import psutil
-import structlog
 
-log = structlog.get_logger(__name__)
+from lesson15.logs import get_logger
+
+log = get_logger(__name__)
 
 _CGROUP = Path("/sys/fs/cgroup")
 _PERIOD_SECONDS = 0.25

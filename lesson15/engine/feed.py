@@ -24,7 +24,7 @@ class Naming:
     """Document ids: the path relative to the batch's base folder, or absolute outside of it."""
 
     def __init__(self, base_dir: str) -> None:
-        self._base = os.path.abspath(base_dir)
+        self._base = os.path.abspath(base_dir)  # noqa: PTH100 - links are left as they are
         self._prefix = self._base.rstrip(os.sep) + os.sep
         self._base_is_here = os.getcwd() == self._base  # noqa: PTH109 - strings, for speed
 
@@ -33,7 +33,7 @@ class Naming:
         text = os.fspath(path)
         if self._base_is_here and text[:1] not in "./" and "//" not in text and "/." not in text:
             return text  # already as it should be: the common case, without a normalisation
-        full = os.path.abspath(text)
+        full = os.path.abspath(text)  # noqa: PTH100 - as above
         return full[len(self._prefix) :] if full.startswith(self._prefix) else full
 
     def path(self, doc_id: str) -> str:
@@ -44,7 +44,7 @@ class Naming:
 def file_fingerprint(path: str) -> list[int] | None:
     """Size and times of the file at ``path``, None if it is not there."""
     try:
-        status = os.stat(path)
+        status = os.stat(path)  # noqa: PTH116 - paths are strings here
     except OSError:
         return None
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]

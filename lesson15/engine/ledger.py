@@ -66,7 +66,7 @@ class Ledger:
         self.catalog = catalog
         self.interval = interval
         self.pending = 0
-        self.on_commit: Callable[[list[Record]], None] = lambda records: None
+        self.on_commit: Callable[[list[Record]], None] = lambda _records: None
         self._open_store = open_store
         self._store: VectorStore | None = None
         self._added: list[tuple[int, Vectors]] = []

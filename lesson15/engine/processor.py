@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from lesson15.checkpoint.batch_log import BatchLog
 from lesson15.checkpoint.documents import Manifest
 from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
@@ -35,6 +33,7 @@ from lesson15.errors import (
     SettingsMismatchError,
     UsageError,
 )
+from lesson15.logs import get_logger
 from lesson15.models import BatchReport, BatchState, BatchStatus
 from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.recovery import ErrorRecoveryManager, classify
@@ -43,7 +42,7 @@ from lesson15.stores import open_store
 from lesson15.stores.catalog import Catalog
 
 Paths = Iterable[str | os.PathLike[str]]
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class BatchProcessor:
@@ -174,7 +173,7 @@ class BatchProcessor:
             )
         naming = Naming(manifest.base_dir)
         paths = [naming.path(source) for source in manifest.sources]
-        return await self._open(batch_id, [path for path in paths if Path(path).exists()])
+        return await self._open(batch_id, list(filter(os.path.exists, paths)))
 
     async def retry_failed(self, batch_id: str) -> dict[str, Any]:
         """Work on the dead-letter list of ``batch_id`` again, and on nothing else."""
@@ -188,9 +187,7 @@ class BatchProcessor:
     ) -> dict[str, Any]:
         folder = self.checkpoints.folder(batch_id)
         if not is_new and not folder.checkpoint.exists():
-            raise BatchNotFoundError(
-                batch_id=batch_id, state_dir=self.checkpoints.checkpoint_dir
-            )
+            raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoints.checkpoint_dir)
         async with AsyncExitStack() as stack:
             stack.enter_context(batch_lock(folder))
             if is_new:
@@ -313,7 +310,9 @@ class BatchProcessor:
             raise
         except Exception as error:
             log.error(  # noqa: TRY400 - the caller gets the exception; the log gets one line
-                "batch aborted", batch_id=state.batch_id, policy=classify(error).name,
+                "batch aborted",
+                batch_id=state.batch_id,
+                policy=classify(error).name,
                 error=str(error),
             )
             raise

@@ -7,20 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-import structlog
-
 from lesson15.checkpoint.journal import Record
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, with_past
 from lesson15.engine.ledger import Ledger
 from lesson15.engine.work import DocumentOutcome, DocumentWork, SourceDocument
-from lesson15.errors import StorageError
+from lesson15.logs import get_logger
 from lesson15.models import BatchStatus, DocStatus
 from lesson15.progress import ProgressTracker
 from lesson15.recovery import Action, ErrorRecoveryManager, classify
 from lesson15.stores.catalog import CatalogRow
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 Listener = Callable[[Record], None]
 _REMOVAL_SLICE = 500
 
@@ -146,7 +144,7 @@ class BatchRun:
                     return await self._work(document)
 
                 outcome = await self._recovery.recover(first_error, again)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - settled as the policy says
             return await self._settle_failure(document, error, time.monotonic() - started)
         ledger = self.ledger
         if ledger.is_committing:

@@ -19,7 +19,7 @@ from lesson15.checkpoint.segment import BlockRef, SegmentReader
 from lesson15.engine.ledger import tag_of
 from lesson15.errors import CorruptCheckpointError, Lesson15Error
 from lesson15.models import BatchState, BatchStatus
-from lesson15.stores import open_store
+from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
 
 _MAX_FAULTS = 100
@@ -28,7 +28,8 @@ _MAX_FAULTS = 100
 @dataclass(slots=True)
 class Verification:
     """What was checked and what was wrong. ``index`` is "current", "stale" (an interrupted
-    batch: the next resume or search rebuilds it) or "empty"."""
+    batch: the next resume or search rebuilds it) or "empty".
+    """
 
     batch_id: str
     status: str = ""
@@ -167,7 +168,7 @@ def _check_catalog(
 
 
 def _check_index(
-    store: Any,
+    store: VectorStore,
     folder: BatchFolder,
     commit: Commit,
     live: dict[str, Record],
@@ -199,11 +200,11 @@ def _check_index(
     extra = counted.keys() - vectors.keys()
     if extra:
         result.faults.append(f"{len(extra)} vectors in the index belong to no document")
-    rows = np.array(sorted(counted.keys() & vectors.keys()), np.int64)
-    if len(rows):
-        expected = np.stack([vectors[int(row)] for row in rows])
-        different = ~np.isclose(store.get(rows), expected, atol=1e-5).all(axis=1)
-        result.faults.extend(f"row {row}: another vector in the index" for row in rows[different])
+    known = np.array(sorted(counted.keys() & vectors.keys()), np.int64)
+    if len(known):
+        expected = np.stack([vectors[int(row)] for row in known])
+        different = ~np.isclose(store.get(known), expected, atol=1e-5).all(axis=1)
+        result.faults.extend(f"row {row}: another vector in the index" for row in known[different])
 
 
 def _rows_of(live: dict[str, Record]) -> Iterator[tuple[str, range]]:

@@ -70,9 +70,7 @@ class IndexingWork:
         parsed = await self._parser.parse(document.path)
         fingerprint = parsed.fingerprint.to_list()
         if parsed.sha256 == document.known_sha256:
-            return DocumentOutcome(
-                sha256=parsed.sha256, fingerprint=fingerprint, is_unchanged=True
-            )
+            return DocumentOutcome(sha256=parsed.sha256, fingerprint=fingerprint, is_unchanged=True)
         if not parsed.chunks:
             raise InvalidResultError(path=document.path, detail="no chunks")
         vectors = await self._batcher.embed(parsed.chunks)

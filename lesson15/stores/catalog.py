@@ -115,9 +115,7 @@ class Catalog:
                 # A document without file and chunks (a bare status) needs no detail column.
                 is_bare = "fp" not in record and "err" not in record
                 detail = None if is_bare else orjson.dumps(record).decode()
-                upserts.append(
-                    (record["id"], record["s"], record["n"], detail, record.get("row"))
-                )
+                upserts.append((record["id"], record["s"], record["n"], detail, record.get("row")))
             elif kind == "gone":
                 last[record["id"]] = len(upserts)
         with self._transaction():

@@ -1,4 +1,4 @@
-"""Chroma: a persistent collection in cosine space. Install with ``pip install lesson15[chroma]``."""
+"""Chroma: a persistent collection in cosine space; needs ``pip install lesson15[chroma]``."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ class ChromaStore:
         self._tag.unlink(missing_ok=True)
         for start in range(0, len(rows), _SLICE):
             part = slice(start, start + _SLICE)
-            self._collection.upsert(
-                ids=[str(row) for row in rows[part]], embeddings=vectors[part]
-            )
+            self._collection.upsert(ids=[str(row) for row in rows[part]], embeddings=vectors[part])
 
     def remove(self, rows: Rows) -> None:
         """Remove ``rows``; those that are not there are passed over."""
