@@ -1,0 +1,33 @@
+"""Fail if the branch coverage of engine, checkpoint and recovery is below a percentage."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+GUARDED = ("lesson15/engine/", "lesson15/checkpoint/", "lesson15/recovery.py")
+
+
+def main() -> None:
+    """Read the combined data of coverage.py; the first argument is the percentage."""
+    report = Path("build/coverage.json")
+    report.parent.mkdir(exist_ok=True)
+    subprocess.run(
+        [sys.executable, "-m", "coverage", "json", "--quiet", "-o", str(report)], check=True
+    )
+    covered = total = 0
+    for name, entry in json.loads(report.read_text())["files"].items():
+        if name.startswith(GUARDED):
+            summary = entry["summary"]
+            covered += summary["covered_branches"] + summary["covered_lines"]
+            total += summary["num_branches"] + summary["num_statements"]
+    percent = 100 * covered / total
+    print(f"statements and branches of engine, checkpoint and recovery: {percent:.1f} % covered")
+    if percent < float(sys.argv[1]):
+        sys.exit(f"that is below {sys.argv[1]} %")
+
+
+if __name__ == "__main__":
+    main()
