@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lesson15.checkpoint import CheckpointManager, migrations
+from lesson15.checkpoint.documents import Commit, decode, encode
+from lesson15.checkpoint.filesystem import OsFileSystem
+from lesson15.checkpoint.journal import JournalWriter, Position, read_journal
+from lesson15.checkpoint.layout import BatchFolder, batch_lock, is_locked
+from lesson15.checkpoint.segment import BlockRef, SegmentReader, SegmentWriter
+from lesson15.errors import (
+    BatchLockedError,
+    BatchNotFoundError,
+    CheckpointWriteError,
+    CorruptCheckpointError,
+    InvalidBatchIdError,
+    SchemaTooNewError,
+)
+from lesson15.models import BatchState
+
+FS = OsFileSystem()
+
+
+def write_journal(path: Path, count: int) -> list[Position]:
+    writer = JournalWriter(FS, path, Position())
+    ends = [writer.position]
+    for number in range(count):
+        writer.append({"t": "doc", "id": f"ü{number}"})
+        ends.append(writer.position)
+    writer.flush()
+    writer.flush()  # with nothing to write
+    writer.close()
+    return ends
+
+
+def test_journal_reads_back_any_stretch(tmp_path: Path) -> None:
+    ends = write_journal(tmp_path / "j", 4)
+    assert [r["id"] for _, r in read_journal(tmp_path / "j")] == ["ü0", "ü1", "ü2", "ü3"]
+    assert [r["id"] for _, r in read_journal(tmp_path / "j", ends[1], ends[3])] == ["ü1", "ü2"]
+    assert not list(read_journal(tmp_path / "j", ends[2], ends[2]))
+
+
+def test_journal_continues_the_chain(tmp_path: Path) -> None:
+    end = write_journal(tmp_path / "j", 2)[-1]
+    writer = JournalWriter(FS, tmp_path / "j", end)
+    writer.append({"t": "more"})
+    writer.flush()
+    writer.close()
+    assert len(list(read_journal(tmp_path / "j", stop=writer.position))) == 3
+
+
+@pytest.mark.parametrize("damage", ["flip", "swap", "cut", "drop", "grow"])
+def test_journal_finds_damage(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "j"
+    end = write_journal(path, 4)[-1]
+    lines = path.read_bytes().splitlines(keepends=True)
+    if damage == "flip":
+        lines[1] = lines[1].replace(b"doc", b"dob")
+    elif damage == "swap":
+        lines[1], lines[2] = lines[2], lines[1]
+    elif damage == "cut":
+        lines[3] = lines[3][:-3]
+    elif damage == "drop":
+        del lines[3]
+    path.write_bytes(b"".join(lines))
+    if damage == "grow":
+        end = Position(end.offset - 1, end.crc)
+    with pytest.raises(CorruptCheckpointError):
+        list(read_journal(path, stop=end))
+
+
+def test_missing_journal(tmp_path: Path) -> None:
+    with pytest.raises(CorruptCheckpointError, match="missing"):
+        list(read_journal(tmp_path / "none", stop=Position(10, 1)))
+
+
+def test_segment_reads_back(tmp_path: Path) -> None:
+    writer = SegmentWriter(FS, tmp_path / "s", 0)
+    vectors = np.arange(12, dtype=np.float32).reshape(3, 4)
+    first = writer.append(vectors, ["a", "b", "ç"])
+    second = writer.append(vectors[:1] * 2, ["d"])
+    writer.flush()
+    writer.close()
+    with SegmentReader(tmp_path / "s") as reader:
+        found, texts = reader.read(first)
+        assert texts == ["a", "b", "ç"]
+        assert np.array_equal(found, vectors)
+        assert reader.read(second)[1] == ["d"]
+
+
+def test_segment_writes_through_when_much_waits(tmp_path: Path) -> None:
+    writer = SegmentWriter(FS, tmp_path / "s", 0)
+    writer.append(np.ones((3000, 384), np.float32), ["x"] * 3000)
+    assert (tmp_path / "s").stat().st_size == writer.offset
+    writer.close()
+
+
+@pytest.mark.parametrize("damage", ["flip", "magic", "cut", "missing", "sizes"])
+def test_segment_finds_damage(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "s"
+    writer = SegmentWriter(FS, path, 0)
+    ref = writer.append(np.ones((1, 4), np.float32), ["text"])
+    writer.flush()
+    writer.close()
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[-3] ^= 1
+    elif damage == "magic":
+        data[0] ^= 1
+    elif damage == "cut":
+        del data[-1]
+    path.write_bytes(data)
+    if damage == "missing":
+        path.unlink()
+    if damage == "sizes":
+        import struct
+        import zlib
+
+        body = data[8:20].replace(struct.pack("<I", 4), struct.pack("<I", 5), 1) + data[20:]
+        crc = zlib.crc32(body)
+        path.write_bytes(data[:4] + struct.pack("<I", crc) + body)
+        ref = BlockRef(ref.offset, ref.length, crc)
+    with SegmentReader(path) as reader, pytest.raises(CorruptCheckpointError):
+        reader.read(ref)
+
+
+def test_manager_saves_loads_and_lists(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path)
+    assert CheckpointManager(tmp_path / "none").list_checkpoints() == []
+    state = BatchState("b", total_docs=3, processed_docs=1)
+    manager.save_checkpoint(state, Commit(number=7))
+    state.processed_docs = 2
+    manager.save_checkpoint(state)  # keeps the commit
+    loaded = manager.load_checkpoint("b")
+    assert loaded == state
+    assert loaded.last_checkpoint
+    assert manager.load_commit("b").number == 7
+    assert manager.list_checkpoints() == ["b"]
+    text = (tmp_path / "b" / "checkpoint.json").read_text()
+    assert json.loads(text)["state"]["processed_docs"] == 2
+    assert len(text) < 1000
+
+
+def test_manager_names_what_is_missing(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path)
+    with pytest.raises(BatchNotFoundError, match="lesson15 list"):
+        manager.load_checkpoint("b")
+    with pytest.raises(BatchNotFoundError):
+        manager.load_manifest("b")
+
+
+@pytest.mark.parametrize("batch_id", ["", "..", "a/b", ".hidden", "x" * 101, "a b", "a\n"])
+def test_unsafe_batch_ids_are_refused(tmp_path: Path, batch_id: str) -> None:
+    with pytest.raises(InvalidBatchIdError):
+        BatchFolder.of(tmp_path, batch_id)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"{}", b'{"schema_version": 1, "checksum": "00000000"}'],
+)
+def test_damaged_checkpoints_are_named(tmp_path: Path, content: bytes) -> None:
+    manager = CheckpointManager(tmp_path)
+    manager.save_checkpoint(BatchState("b"))
+    (tmp_path / "b" / "checkpoint.json").write_bytes(content)
+    with pytest.raises(CorruptCheckpointError):
+        manager.load_checkpoint("b")
+    assert isinstance(manager.try_load("b"), CorruptCheckpointError)
+
+
+def test_sound_checksum_but_unexpected_content(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "checkpoint.json").write_bytes(encode({"state": {}, "commit": {}}))
+    (tmp_path / "b" / "manifest.json").write_bytes(encode({"manifest": {"x": 1}}))
+    with pytest.raises(CorruptCheckpointError, match="unexpected content"):
+        manager.load_checkpoint("b")
+    with pytest.raises(CorruptCheckpointError, match="unexpected content"):
+        manager.load_manifest("b")
+
+
+@pytest.mark.parametrize("version", [2, 99, 0, "1"])
+def test_schema_versions(tmp_path: Path, version: object) -> None:
+    from lesson15.checkpoint.documents import _checksum
+
+    body = {"schema_version": version, "state": {}}
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({**body, "checksum": _checksum(body)}))
+    expected = SchemaTooNewError if version in (2, 99) else CorruptCheckpointError
+    with pytest.raises(expected):
+        decode(path)
+
+
+def test_migrations_run_one_version_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(migrations.MIGRATIONS, 1, lambda d: {**d, "new": d["old"]})
+    monkeypatch.setitem(migrations.MIGRATIONS, 2, lambda d: {**d, "newer": d["new"] + 1})
+    lifted = migrations.migrate({"schema_version": 1, "old": 5}, Path("x"), target=3)
+    assert lifted == {"schema_version": 3, "old": 5, "new": 5, "newer": 6}
+
+
+def test_unreadable_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointWriteError):
+        decode(tmp_path)
+
+
+class RefusingFileSystem(OsFileSystem):
+    def replace(self, path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_disk_full_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    CheckpointManager(tmp_path).save_checkpoint(BatchState("b", processed_docs=1))
+    manager = CheckpointManager(tmp_path, RefusingFileSystem())
+    state = BatchState("b", processed_docs=2)
+    with pytest.raises(CheckpointWriteError, match="No space left"):
+        manager.save_checkpoint(state)
+    assert state.last_checkpoint is None
+    assert manager.load_checkpoint("b").processed_docs == 1
+
+
+def test_lock_keeps_others_out(tmp_path: Path) -> None:
+    folder = BatchFolder.of(tmp_path, "b")
+    folder.root.mkdir()
+    assert not is_locked(folder)
+    with batch_lock(folder):
+        assert is_locked(folder)
+        with pytest.raises(BatchLockedError, match=f"pid {os.getpid()}"), batch_lock(folder):
+            pass
+        folder.owner.unlink()
+        with pytest.raises(BatchLockedError, match="owner unknown"), batch_lock(folder):
+            pass
+    assert not is_locked(folder)
+
+
+def test_lock_in_a_missing_folder(tmp_path: Path) -> None:
+    (tmp_path / "b").write_text("a file, not a folder")
+    with pytest.raises(CheckpointWriteError), batch_lock(BatchFolder.of(tmp_path, "b")):
+        pass
+
+
+def test_filesystem_folders_and_leftovers(tmp_path: Path) -> None:
+    FS.make_folder(tmp_path / "a" / "b")
+    FS.make_folder(tmp_path / "a" / "b")
+    target = tmp_path / "a" / "b" / "file"
+    target.with_name("file.tmp").write_text("left by a crash, longer than the new content")
+    FS.replace(target, b"new")
+    assert target.read_bytes() == b"new"
+    FS.truncate(target, 1)
+    assert target.read_bytes() == b"n"
