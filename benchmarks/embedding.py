@@ -64,7 +64,9 @@ class Contest:
     def engine(self) -> int:
         """The whole engine: parse, chunk, embed, index, checkpoint every 10 documents."""
         with tempfile.TemporaryDirectory() as state:
-            processor = BatchProcessor(self.concurrency, 10, state_dir=state, embedder=self.embedder)
+            processor = BatchProcessor(
+                self.concurrency, 10, state_dir=state, embedder=self.embedder
+            )
             report = asyncio.run(processor.process_batch([self.docs], "bench"))
         return int(report["chunks"])
 

@@ -40,6 +40,8 @@ def make(state: Path) -> Callable[..., BatchProcessor]:
         options.setdefault("settings", Settings(retry_delay=0))
         options.setdefault("state_dir", state)
         options.setdefault("embedder", "hashing")
-        return BatchProcessor(options.pop("max_concurrent", 4), options.pop("interval", 3), **options)
+        return BatchProcessor(
+            options.pop("max_concurrent", 4), options.pop("interval", 3), **options
+        )
 
     return make

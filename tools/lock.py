@@ -1,35 +1,61 @@
-import subprocess,re
-from importlib.metadata import distribution, distributions
-from packaging.requirements import Requirement
+"""Writes requirements/*.txt: the versions installed now of everything that pyproject.toml needs."""
+
+from __future__ import annotations
+
 import tomllib
-proj=tomllib.load(open("pyproject.toml","rb"))["project"]
-def closure(reqs):
-    seen={}
-    stack=[(Requirement(r),()) for r in reqs]
-    done=set()
+from importlib.metadata import distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+
+
+def closure(requirements: list[str]) -> dict[str, str]:
+    """Name and version of ``requirements`` and of all that they need, for this platform."""
+    pins: dict[str, str] = {}
+    stack = [Requirement(text) for text in requirements]
+    seen: set[tuple[str, tuple[str, ...]]] = set()
     while stack:
-        r,_=stack.pop()
-        key=(r.name.lower().replace("_","-"),tuple(sorted(r.extras)))
-        if key in done: continue
-        done.add(key)
-        d=distribution(r.name)
-        seen[d.metadata["Name"].lower().replace("_","-")]=d.version.split("+")[0]
-        for x in d.requires or []:
-            q=Requirement(x)
-            envs=[{"extra":e} for e in (r.extras or {""})]
-            if q.marker is None or any(q.marker.evaluate(e) for e in envs+[{"extra":""}]):
-                stack.append((q,()))
-    return seen
-base=closure(proj["dependencies"])
-opt=proj["optional-dependencies"]
-dev=closure(proj["dependencies"]+opt["dev"]+opt["chroma"])
-bench=closure(proj["dependencies"]+opt["bench"])
-def w(name,pins,head,exclude={}):
-    with open(f"requirements/{name}.txt","w") as f:
-        f.write(head)
-        for k in sorted(pins):
-            if exclude.get(k)!=pins[k]: f.write(f"{k}=={pins[k]}\n")
-w("base",base,"# Pinned versions of what lesson15 needs; torch comes first so that nothing else picks it.\n# Made from an environment that passed the tests: `make lock`.\n",{"torch":base["torch"]})
-w("dev",dev,"# Pinned versions of what the tests need besides base.txt: `make lock`.\n-r base.txt\n",base)
-w("bench",bench,"# Pinned versions of the peers that benchmarks/ compares with: `make lock`.\n-r base.txt\n",base)
-open("requirements/torch.txt","w").write("torch==%s\n"%base["torch"])
+        wanted = stack.pop()
+        key = (wanted.name.lower().replace("_", "-"), tuple(sorted(wanted.extras)))
+        if key in seen:
+            continue
+        seen.add(key)
+        found = distribution(wanted.name)
+        name = found.metadata["Name"].lower().replace("_", "-")
+        pins[name] = found.version.split("+")[0]
+        for text in found.requires or []:
+            needed = Requirement(text)
+            extras = [*wanted.extras, ""]
+            if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in extras):
+                stack.append(needed)
+    return pins
+
+
+def write(name: str, head: str, pins: dict[str, str], without: dict[str, str]) -> None:
+    """Write one file, leaving out what another one pins already."""
+    lines = [f"{key}=={value}" for key, value in sorted(pins.items()) if key not in without]
+    (ROOT / "requirements" / name).write_text("\n".join([head, *lines, ""]))
+
+
+def main() -> None:
+    """Write torch, base, dev and bench."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = project["dependencies"]
+    base = closure(needed)
+    torch = {"torch": base["torch"]}
+    write("torch.txt", "# Installed first, so that nothing else chooses a torch.", torch, {})
+    write("base.txt", "# What lesson15 needs. Written by `make lock`.", base, torch)
+    dev = closure(needed + extras["dev"] + extras["chroma"])
+    write(
+        "dev.txt", "# What the tests need besides. Written by `make lock`.\n-r base.txt", dev, base
+    )
+    bench = closure(needed + extras["bench"])
+    head = "# What benchmarks/ compares with. Written by `make lock`.\n-r base.txt"
+    write("bench.txt", head, bench, base)
+
+
+if __name__ == "__main__":
+    main()

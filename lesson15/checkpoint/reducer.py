@@ -34,6 +34,10 @@ def fold(state: BatchState, record: Record) -> BatchState:
         state.status = BatchStatus.RUNNING
         if not state.start_time:
             state.start_time = record["at"]
+    elif kind == "pause":
+        state.status = BatchStatus.PAUSED
+    elif kind == "unpause":
+        state.status = BatchStatus.RUNNING
     elif kind == "end":
         state.status = BatchStatus(record["status"])
         state.seconds += record["seconds"]

@@ -190,7 +190,9 @@ def _decode_legacy(data: bytes, path: str) -> str | None:
 
 def _common_share(text: str, common: frozenset[str]) -> float:
     """Of the ideographs in ``text``, the share that is common and stands in a run."""
-    total = len(_IDEOGRAPH.findall("".join(m[0] for m in islice(_HIGH.finditer(text), SAMPLE_CHARS))))
+    total = len(
+        _IDEOGRAPH.findall("".join(m[0] for m in islice(_HIGH.finditer(text), SAMPLE_CHARS)))
+    )
     if not total:
         return 0.0
     runs = "".join(match[0] for match in islice(_IDEOGRAPH_RUN.finditer(text), SAMPLE_CHARS))

@@ -35,9 +35,7 @@ def parse_document(path: str, options: ParseOptions) -> ParsedDocument:
     try:
         data, fingerprint = _read(path, suffix, options.max_document_bytes)
         loaded = LOADERS[suffix](path, data, options)
-        chunks = split(
-            loaded.text, loaded.kind, options.chunk_chars, options.chunk_overlap_chars
-        )
+        chunks = split(loaded.text, loaded.kind, options.chunk_chars, options.chunk_overlap_chars)
     except DocumentError:
         raise
     except FileNotFoundError as error:

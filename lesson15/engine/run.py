@@ -71,7 +71,6 @@ class BatchRun:
 
     def _set_paused(self, paused: bool) -> None:  # noqa: FBT001, RUF100 - a callback's argument
         self._is_paused = paused
-        self.ledger.log.state.status = BatchStatus.PAUSED if paused else BatchStatus.RUNNING
         if not paused:
             self._unpaused.set()
             self._unpaused = asyncio.Event()
@@ -123,10 +122,19 @@ class BatchRun:
                 await ledger.commit()
 
     async def _wait_until_unpaused(self) -> None:
+        """Put the pause on record and commit, once for all workers; then wait."""
         while self._is_paused:
+            await self._note_pause("pause", BatchStatus.PAUSED)
             await self.ledger.commit()
             if self._is_paused:
                 await self._unpaused.wait()
+        await self._note_pause("unpause", BatchStatus.RUNNING)
+
+    async def _note_pause(self, kind: str, status: BatchStatus) -> None:
+        await self.ledger.settled()
+        log_of_batch = self.ledger.log
+        if log_of_batch.state.status is not status:
+            log_of_batch.append({"t": kind, "at": time.time()})
 
     async def _process(self, document: SourceDocument) -> Record:
         started = time.monotonic()

@@ -37,7 +37,7 @@ class SimulatedFile:
 
 
 class SimulatedFileSystem:
-    """Content as programs see it, and as the disk is sure to have it; renames wait for the folder."""
+    """Content as programs see it, and as the disk is sure to have it."""
 
     def __init__(self, crash_at: int | None = None) -> None:
         self.content: dict[Path, bytes] = {}

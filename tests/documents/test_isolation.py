@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lesson15 import BatchProcessor, verify
+from lesson15.documents.isolation import InlineParser, ParserPool
+from lesson15.documents.parsed import ParseOptions
+from lesson15.errors import (
+    DocumentNotFoundError,
+    EmptyDocumentError,
+    MalformedDocumentError,
+    OutOfMemoryError,
+    ParserCrashedError,
+    ParseTimeoutError,
+)
+from lesson15.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("_poison")
+
+
+@pytest.fixture
+def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(Path(__file__).parents[2])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("LESSON15_TEST_LOADERS", "tests.documents.poison:register")
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[ParserPool]:
+    async with ParserPool(2, ParseOptions(), timeout=1.0) as pool:
+        yield pool
+    assert not [child for child in psutil.Process().children() if "parser_process" in
+                " ".join(child.cmdline())]  # fmt: skip
+
+
+def write(folder: Path, name: str, text: str = "some words") -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+async def test_the_pool_parses_as_the_inline_parser_does(pool: ParserPool, tmp_path: Path) -> None:
+    paths = [write(tmp_path, f"{n}.txt", f"Text {n}, 第{n}份. " * 3000 * n) for n in range(1, 6)]
+    inline = InlineParser(ParseOptions())
+    found = await asyncio.gather(*map(pool.parse, paths))
+    assert found == await asyncio.gather(*map(inline.parse, paths))
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "part"),
+    [
+        ("a.hang", ParseTimeoutError, "LESSON15_PARSE_TIMEOUT"),
+        ("a.crash", ParserCrashedError, "SIGSEGV"),
+        ("a.leave", ParserCrashedError, "status 7"),
+        ("a.eat", OutOfMemoryError, "not enough memory"),
+        ("a.stumble", MalformedDocumentError, "ZeroDivisionError"),
+        ("a.txt", EmptyDocumentError, "empty"),
+        ("absent.txt", DocumentNotFoundError, "no such file"),
+    ],
+)
+async def test_poison_harms_only_itself(
+    pool: ParserPool, tmp_path: Path, name: str, error: type[Exception], part: str
+) -> None:
+    bad = write(tmp_path, name, "" if name == "a.txt" else "x") if "absent" not in name else name
+    good = write(tmp_path, "good.txt")
+    with pytest.raises(error, match=part):
+        await pool.parse(bad)
+    assert (await pool.parse(good)).chunks == ["some words"]
+
+
+async def test_what_a_parser_prints_does_no_harm(pool: ParserPool, tmp_path: Path) -> None:
+    path = write(tmp_path, "a.chat")
+    for _ in range(3):
+        assert (await pool.parse(path)).chunks == ["some words"]
+
+
+async def test_a_cancelled_parse_leaves_nothing_behind(pool: ParserPool, tmp_path: Path) -> None:
+    hanging = [asyncio.create_task(pool.parse(write(tmp_path, "a.hang"))) for _ in range(2)]
+    await asyncio.sleep(0.3)
+    for task in hanging:
+        task.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+    assert (await pool.parse(write(tmp_path, "b.txt", "other"))).chunks == ["other"]
+
+
+async def test_a_batch_outlives_its_poison(
+    tmp_path: Path, make: Callable[..., BatchProcessor], state: Path
+) -> None:
+    docs = tmp_path / "poison"
+    docs.mkdir()
+    for number in range(20):
+        write(docs, f"{number}.txt", f"words {number}")
+    bad = [write(docs, f"z{number}.{kind}") for number in range(2) for kind in ("hang", "crash")]
+    processor = make(settings=Settings(retry_delay=0, parse_timeout=0.5))
+    report = await processor.process_batch([docs, *bad], "b")
+    assert (report["processed_docs"], report["failed_docs"]) == (20, 4)
+    assert verify("b", state).is_clean
