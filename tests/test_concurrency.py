@@ -47,14 +47,17 @@ def test_monitor_judges_memory_and_lag() -> None:
     monitor.look(0.1, 0.01)
     assert limit.current == 4
     monitor.look(0.9, 0.5)
+    assert limit.current == 4
+    monitor.look(0.9, 0.5)
     assert limit.current == 2
 
 
 async def test_monitor_sees_a_blocked_loop() -> None:
     limit = AdaptiveLimit(8)
     watch = asyncio.create_task(PressureMonitor(limit, 0.0, 0.05, period=0.01).watch())
-    await asyncio.sleep(0.02)
-    time.sleep(0.2)  # noqa: ASYNC251 - what the monitor is there to see
+    for _ in range(3):
+        await asyncio.sleep(0.001)
+        time.sleep(0.2)  # noqa: ASYNC251 - what the monitor is there to see
     await asyncio.sleep(0.05)
     watch.cancel()
     assert limit.current < 8

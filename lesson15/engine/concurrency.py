@@ -66,6 +66,7 @@ class PressureMonitor:
         self._memory_low_fraction = memory_low_fraction
         self._loop_lag_limit = loop_lag_limit
         self._period = period
+        self._was_lagging = False
 
     async def watch(self) -> None:
         """Look every ``period`` seconds, until cancelled."""
@@ -76,11 +77,16 @@ class PressureMonitor:
             self.look(loop.time() - due, free_memory_fraction())
 
     def look(self, lag: float, free_fraction: float) -> None:
-        """Judge one reading: ``lag`` in seconds, ``free_fraction`` from 0 to 1."""
+        """Judge one reading: ``lag`` in seconds, ``free_fraction`` from 0 to 1.
+
+        A single lag is let pass: importing a model holds the interpreter for a moment.
+        """
+        is_lagging = lag > self._loop_lag_limit
         if free_fraction < self._memory_low_fraction:
             self._limit.lower(f"only {free_fraction:.1%} of memory is free")
-        elif lag > self._loop_lag_limit:
+        elif is_lagging and self._was_lagging:
             self._limit.lower(f"the event loop lags by {lag:.2f} s")
+        self._was_lagging = is_lagging
 
 
 def free_memory_fraction(cgroup: Path = _CGROUP) -> float:

@@ -22,7 +22,7 @@ def run(
     Example:
         >>> import lesson15
         >>> lesson15.run(["data/sample_docs"], "monday", embedder="hashing")["failed_docs"]
-        8
+        7
     """
     processor = BatchProcessor(**options)
     return run_sync(processor.process_batch(doc_paths, batch_id, resume))

@@ -63,7 +63,7 @@ class BatchProcessor:
         >>> processor = BatchProcessor(max_concurrent=4)
         >>> report = await processor.process_batch(["data/sample_docs"], "monday")
         >>> report["processed_docs"]
-        46
+        50
     """
 
     def __init__(
