@@ -133,6 +133,14 @@ async def test_duplicates_are_done_once(docs: Path, state: Path, make: Make) -> 
     assert verify("b", state).is_clean
 
 
+async def test_a_file_name_that_is_not_utf8_is_set_aside(docs: Path, make: Make) -> None:
+    (docs / os.fsdecode(b"caf\xe9.txt")).write_text("words")
+    (docs / "café.txt").write_text("words")
+    report = await make().process_batch([docs], "b")
+    assert (report["processed_docs"], report["skipped_docs"]) == (11, 1)
+    assert any("caf\\xe9.txt" in failure["doc_id"] for failure in report["failures"])
+
+
 async def test_one_path_and_a_generated_id(docs: Path, make: Make) -> None:
     report = await make().process_batch(str(docs / "d0.txt"))
     assert report["processed_docs"] == 1

@@ -65,7 +65,8 @@ class ParserPool:
         self._all: set[Process] = set()
         self._timeout = timeout
         self._arguments = [
-            "-m", "lesson15.documents.parser_process",
+            # -P: a struct.py in the working directory is none of the child's business.
+            "-P", "-m", "lesson15.documents.parser_process",
             str(os.getpid()), str(memory_bytes), orjson.dumps(asdict(options)).decode(),
         ]  # fmt: skip
 
@@ -89,7 +90,7 @@ class ParserPool:
             DocumentError, DocumentNotFoundError, OutOfMemoryError: as the parser said.
         """
         async with self._free:
-            process = self._idle.pop() if self._idle else await self._start()
+            process = await self._take()
             try:
                 async with asyncio.timeout(self._timeout):
                     reply = await self._ask(process, path)
@@ -104,6 +105,15 @@ class ParserPool:
                 raise
             self._idle.append(process)
         return _result(reply, path)
+
+    async def _take(self) -> Process:
+        """An idle process that lives, or a new one; one that died idle is no document's fault."""
+        while self._idle:
+            process = self._idle.pop()
+            if process.returncode is None:
+                return process
+            self._all.discard(process)
+        return await self._start()
 
     async def _start(self) -> Process:
         # The child must find this very package, however the parent came by it.
@@ -124,7 +134,8 @@ class ParserPool:
     async def _ask(process: Process, path: str) -> dict[str, Any]:
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
-        request = orjson.dumps({"path": path})
+        # The bytes of the path: JSON cannot carry a file name that is not UTF-8.
+        request = orjson.dumps({"path": os.fsencode(path).hex()})
         process.stdin.write(LENGTH.pack(len(request)) + request)
         await process.stdin.drain()
         (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
@@ -172,5 +183,5 @@ def _error(reply: dict[str, Any], path: str) -> Lesson15Error:
     kind = getattr(errors, reply["error"], None)
     allowed = (DocumentError, DocumentNotFoundError, OutOfMemoryError)
     if isinstance(kind, type) and issubclass(kind, allowed):
-        return kind(**reply["fields"])
+        return kind(**{**reply["fields"], "path": path})
     return ParserCrashedError(path=path, detail=f"unexpected reply {reply['error']!r}")

@@ -42,7 +42,8 @@ def main() -> None:
     parse_options = ParseOptions(**orjson.loads(options))
     while header := requests.read(LENGTH.size):
         request = orjson.loads(requests.read(*LENGTH.unpack(header)))
-        reply = orjson.dumps(_answer(request["path"], parse_options), default=str)
+        path = os.fsdecode(bytes.fromhex(request["path"]))
+        reply = orjson.dumps(_answer(path, parse_options))
         replies.write(LENGTH.pack(len(reply)) + reply)
         replies.flush()
 
@@ -51,16 +52,20 @@ def _answer(path: str, options: ParseOptions) -> dict[str, Any]:
     try:
         parsed = parse_document(path, options)
     except Lesson15Error as error:
-        fields = {name: value if isinstance(value, int) else str(value)
-                  for name, value in error.fields.items()}  # fmt: skip
+        fields = {name: value if isinstance(value, int) else _utf8(str(value))
+                  for name, value in error.fields.items() if name != "path"}  # fmt: skip
         return {"error": type(error).__name__, "fields": fields}
     except MemoryError:  # so little is left that the named error could not be made
-        return {"error": "OutOfMemoryError", "fields": {"path": path, "detail": "while parsing"}}
+        return {"error": "OutOfMemoryError", "fields": {"detail": "while parsing"}}
     return {
         "chunks": [chunk.encode("utf-8", "replace").decode() for chunk in parsed.chunks],
         "sha256": parsed.sha256,
         "fingerprint": parsed.fingerprint.to_list(),
     }
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _claim_stdout() -> BinaryIO:
@@ -85,6 +90,9 @@ def _limit_memory(limit: int) -> None:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":  # macOS refuses this limit
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)  # `ulimit -v`: it cannot be raised
+        if hard != resource.RLIM_INFINITY:
+            limit = min(limit, hard)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 

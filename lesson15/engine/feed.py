@@ -31,6 +31,8 @@ class Naming:
     def doc_id(self, path: str | os.PathLike[str]) -> str:
         """The id of the document at ``path``, which is relative to the working folder."""
         text = os.fspath(path)
+        if not text.isascii():  # ids are stored as UTF-8; a name that is not is shown escaped,
+            text = os.fsencode(text).decode("utf-8", "backslashreplace")  # and then not found
         if self._base_is_here and text[:1] not in "./" and "//" not in text and "/." not in text:
             return text  # already as it should be: the common case, without a normalisation
         full = os.path.abspath(text)  # noqa: PTH100 - as above

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -86,6 +88,50 @@ async def test_a_cancelled_parse_leaves_nothing_behind(pool: ParserPool, tmp_pat
         task.cancel()
     await asyncio.gather(*hanging, return_exceptions=True)
     assert (await pool.parse(write(tmp_path, "b.txt", "other"))).chunks == ["other"]
+
+
+async def test_a_process_that_died_idle_is_replaced(pool: ParserPool, tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt")
+    await pool.parse(path)
+    for child in psutil.Process().children():
+        if "parser_process" in " ".join(child.cmdline()):
+            child.kill()
+    await asyncio.sleep(0.3)
+    assert (await pool.parse(path)).chunks == ["some words"]
+
+
+async def test_a_file_name_may_be_any_bytes(pool: ParserPool, tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")
+    Path(path).write_text("some words")
+    assert (await pool.parse(path)).chunks == ["some words"]
+    Path(path).write_text("")
+    with pytest.raises(EmptyDocumentError) as caught:
+        await pool.parse(path)
+    assert caught.value.fields["path"] == path
+
+
+async def test_the_working_directory_is_not_imported_from(
+    pool: ParserPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "struct.py", "raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    assert (await pool.parse(write(tmp_path, "a.txt"))).chunks == ["some words"]
+
+
+def test_a_hard_memory_limit_of_the_shell_is_kept(tmp_path: Path) -> None:
+    script = (
+        "import asyncio, resource, sys\n"
+        "from lesson15.documents.isolation import ParserPool\n"
+        "from lesson15.documents.parsed import ParseOptions\n"
+        "async def main():\n"
+        "    async with ParserPool(1, ParseOptions()) as pool:\n"
+        "        print((await pool.parse(sys.argv[1])).chunks)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (1536 * 1024**2,) * 2)\n"
+        "asyncio.run(main())\n"
+    )
+    command = [sys.executable, "-c", script, write(tmp_path, "a.txt")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "['some words']\n", done.stderr
 
 
 async def test_a_batch_outlives_its_poison(

@@ -143,6 +143,38 @@ def test_chunks_cover_the_text(text: str) -> None:
     assert split(text, "plain", 200, 0) == chunks
 
 
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16le", "unicode_escape", "utf-7", "no-such"])
+@pytest.mark.parametrize("tail", ["", " "])
+def test_a_false_charset_of_a_page_is_not_believed(tmp_path: Path, charset: str, tail: str) -> None:
+    path = tmp_path / "a.html"
+    path.write_text(f'<meta charset="{charset}"><p>a \\d page of été+AGE-</p>{tail}', "utf-8")
+    assert parse_document(str(path), OPTIONS).chunks == ["a \\d page of été+AGE-"]
+
+
+@pytest.mark.parametrize(
+    ("label", "codec", "text"),
+    [("gb2312", "gb18030", "检查点"), ("big5", "big5", "檢查點"), ("latin1", "cp1252", "prélève")],
+)
+def test_a_true_charset_of_a_page_is_used(
+    tmp_path: Path, label: str, codec: str, text: str
+) -> None:
+    path = tmp_path / "a.html"
+    path.write_bytes(f'<meta charset="{label}"><p>{text}</p>'.encode(codec))
+    assert parse_document(str(path), OPTIONS).chunks == [text]
+
+
+def test_a_pdf_padded_with_zeros_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes((SAMPLES / "guides/backup-policy.pdf").read_bytes() + bytes(4096))
+    assert "Keep three copies" in "\n".join(parse_document(str(path), OPTIONS).chunks)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "中" * 300_000])
+def test_text_without_a_place_to_split_is_split_in_time(text: str) -> None:
+    assert "".join(split(text, "plain", 800, 0)) == text
+
+
 def test_chinese_chunks_fit_the_model() -> None:
     assert max(map(len, split(CHINESE * 50, "plain", 800, 80))) <= 240
     assert max(map(len, split(FRENCH * 50, "plain", 800, 80))) > 600

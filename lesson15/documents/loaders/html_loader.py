@@ -33,7 +33,13 @@ _SUPERSETS = {
     "big5": "big5hkscs",
     "shift_jis": "cp932",
     "euc_kr": "cp949",
+    # A page whose ASCII <meta> could be read is not in the UTF-16 that it declares.
+    "utf-16": "utf-8",
+    "utf-16-le": "utf-8",
+    "utf-16-be": "utf-8",
 }
+# Python also knows encodings that are no charset of any page, such as unicode_escape and utf-7.
+_CHARSETS = re.compile(r"utf-8|cp\d+|iso8859-\d+|koi8-[ru]|gb18030|big5hkscs|euc_j\w+|mac-\w+")
 
 
 def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:  # noqa: ARG001
@@ -73,7 +79,8 @@ def _decode_declared(data: bytes) -> str | None:
         return None
     try:
         name = codecs.lookup(declared[1].decode("ascii")).name
-        return data.decode(_SUPERSETS.get(name, name))
+        name = _SUPERSETS.get(name, name)
+        return data.decode(name) if _CHARSETS.fullmatch(name) else None
     except (LookupError, UnicodeError):
         return None
 

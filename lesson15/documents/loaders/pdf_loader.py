@@ -67,5 +67,5 @@ def _check_ends(path: str, data: bytes) -> None:
     if linearized and len(data) < int(linearized[1]):
         detail = f"{len(data)} of {int(linearized[1])} bytes"
         raise TruncatedDocumentError(path=path, detail=detail)
-    if b"%%EOF" not in data.rstrip()[-TRAILER_BYTES:]:
+    if b"%%EOF" not in data.rstrip(b"\0 \t\r\n")[-TRAILER_BYTES:]:
         raise TruncatedDocumentError(path=path, detail="there is no %%EOF mark at its end")
