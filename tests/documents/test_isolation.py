@@ -29,7 +29,9 @@ pytestmark = pytest.mark.usefixtures("_poison")
 @pytest.fixture
 def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
     root = str(Path(__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    )
     monkeypatch.setenv("LESSON15_TEST_LOADERS", "tests.documents.poison:register")
 
 
