@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STATE := checkpoints/demo-state
 
-.PHONY: demo test lint kill-tests bench lock clean
+.PHONY: demo test lint bench lock clean
 
 $(VENV)/base.done: requirements/torch.txt requirements/base.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -14,7 +15,7 @@ import typer
 
 from lesson15.checkpoint.layout import is_locked
 from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.documents.loaders import LOADERS
+from lesson15.documents.loaders import supported_types
 from lesson15.documents.scan import check_paths, scan
 from lesson15.errors import (
     EmbeddingModelError,
@@ -24,7 +25,7 @@ from lesson15.errors import (
     UsageError,
 )
 from lesson15.logs import log_to_stderr
-from lesson15.models import BatchState, BatchStatus
+from lesson15.models import BatchReport, BatchState, BatchStatus
 from lesson15.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def run(
     settings = Settings()
     check_paths(paths)
     if next(scan(paths), None) is None:
-        raise NoDocumentsError(paths=", ".join(paths), types=" ".join(LOADERS))
+        raise NoDocumentsError(paths=", ".join(paths), types=supported_types())
     from lesson15.engine.processor import new_batch_id
 
     batch_id = batch_id or new_batch_id()
@@ -181,10 +182,7 @@ def search(
     finally:
         searcher.close()
     if as_json:
-        found = [
-            {"doc_id": hit.doc_id, "chunk": hit.chunk, "score": hit.score, "text": hit.text}
-            for hit in hits
-        ]
+        found = [asdict(hit) for hit in hits]
         _print_json({"query": text, "batch_id": batch_id, "hits": found})
         return
     for hit in hits:
@@ -312,20 +310,7 @@ def _print_aborted(
         return
     found = processor.checkpoints.try_load(batch_id)
     state = found if isinstance(found, BatchState) else BatchState(batch_id)
-    _print_json(
-        {
-            "batch_id": batch_id,
-            "total_docs": state.total_docs,
-            "processed_docs": state.processed_docs,
-            "failed_docs": state.failed_docs,
-            "skipped_docs": state.skipped_docs,
-            "chunks": state.chunks,
-            "seconds": state.seconds,
-            "failures": [],
-            "status": BatchStatus.ABORTED.value,
-            "error": str(error),
-        }
-    )
+    _print_json(BatchReport.of(state, BatchStatus.ABORTED, [], str(error)).to_dict())
 
 
 def _view(manager: CheckpointManager, state: BatchState) -> dict[str, Any]:

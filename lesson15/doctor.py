@@ -35,14 +35,12 @@ def _check(name: str, ok: bool, detail: object) -> dict[str, Any]:  # noqa: FBT0
 
 def _examine_model() -> dict[str, Any]:
     try:
-        related, unrelated = (
-            MiniLMEmbedder().embed(
-                ["a cat sat on the mat", "a kitten rests on a rug", "interest rates rose in May"]
-            )[1:]
-            @ MiniLMEmbedder().embed(["a cat sat on the mat"])[0]
+        vectors = MiniLMEmbedder().embed(
+            ["a cat sat on the mat", "a kitten rests on a rug", "interest rates rose in May"]
         )
     except EmbeddingModelError as error:
         return _check("model", False, error)
+    related, unrelated = vectors[1:] @ vectors[0]
     return _check("model", related > unrelated, "all-MiniLM-L6-v2 loads and tells texts apart")
 
 

@@ -115,6 +115,28 @@ class BatchReport:
     status: BatchStatus = BatchStatus.FINISHED
     error: str | None = None
 
+    @classmethod
+    def of(
+        cls,
+        state: BatchState,
+        status: BatchStatus,
+        failures: list[Failure],
+        error: str | None = None,
+    ) -> BatchReport:
+        """The report of a run that ended with ``status`` and left ``state``."""
+        return cls(
+            batch_id=state.batch_id,
+            total_docs=state.total_docs,
+            processed_docs=state.processed_docs,
+            failed_docs=state.failed_docs,
+            skipped_docs=state.skipped_docs,
+            chunks=state.chunks,
+            seconds=round(state.seconds, 3),
+            failures=failures,
+            status=status,
+            error=error,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """This report as JSON-ready values."""
         return asdict(self)

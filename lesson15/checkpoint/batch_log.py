@@ -16,7 +16,6 @@ from pathlib import Path
 from lesson15.checkpoint.documents import Commit
 from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
 from lesson15.checkpoint.journal import JournalWriter, Record
-from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.reducer import fold
 from lesson15.checkpoint.segment import BlockRef, SegmentWriter, Vectors
@@ -33,10 +32,7 @@ class BatchLog:
         fs = fs or OsFileSystem()
         self._manager = manager
         self.folder = manager.folder(batch_id)
-        self.state, self._committed = (
-            manager.load_checkpoint(batch_id),
-            manager.load_commit(batch_id),
-        )
+        self.state, self._committed = manager.load(batch_id)
         commit = self._committed
         try:
             self.dropped_bytes = _cut(fs, self.folder.journal, commit.journal_bytes) + _cut(
@@ -135,8 +131,3 @@ def _cut(fs: FileSystem, path: Path, size: int) -> int:
     if actual > size:
         fs.truncate(path, size)
     return actual - size
-
-
-def folder_bytes(folder: BatchFolder) -> int:
-    """The bytes that a batch takes on disk."""
-    return sum(entry.stat().st_size for entry in os.scandir(folder.root) if entry.is_file())

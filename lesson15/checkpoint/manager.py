@@ -69,13 +69,14 @@ class CheckpointManager:
             CorruptCheckpointError: the checkpoint is damaged.
             SchemaTooNewError: a later lesson15 wrote it.
         """
-        return self._load(batch_id)[0]
+        return self.load(batch_id)[0]
 
     def load_commit(self, batch_id: str) -> Commit:
         """What the last checkpoint commits to; raises as :meth:`load_checkpoint`."""
-        return self._load(batch_id)[1]
+        return self.load(batch_id)[1]
 
-    def _load(self, batch_id: str) -> tuple[BatchState, Commit]:
+    def load(self, batch_id: str) -> tuple[BatchState, Commit]:
+        """State and commit, from one reading; raises as :meth:`load_checkpoint`."""
         path = self.folder(batch_id).checkpoint
         if not path.exists():
             raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoint_dir)

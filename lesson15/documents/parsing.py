@@ -7,7 +7,7 @@ import os
 import stat
 
 from lesson15.documents.chunking import split
-from lesson15.documents.loaders import LOADERS
+from lesson15.documents.loaders import LOADERS, supported_types
 from lesson15.documents.parsed import Fingerprint, ParsedDocument, ParseOptions
 from lesson15.errors import (
     DocumentChangedError,
@@ -68,7 +68,7 @@ def _read(path: str, suffix: str, limit: int) -> tuple[bytes, Fingerprint]:
         if not stat.S_ISREG(before.st_mode):
             raise UnreadableDocumentError(path=path, detail="not a regular file")
         if suffix not in LOADERS:
-            raise UnsupportedFormatError(path=path, suffix=suffix, types=" ".join(LOADERS))
+            raise UnsupportedFormatError(path=path, suffix=suffix, types=supported_types())
         if before.st_size > limit:
             raise DocumentTooLargeError(path=path, size=before.st_size, limit=limit)
         if not before.st_size:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from lesson15.checkpoint.journal import Record
+from lesson15.documents.parsed import Fingerprint
 from lesson15.engine.work import SourceDocument
 from lesson15.stores.catalog import Catalog, CatalogRow
 
@@ -46,10 +47,9 @@ class Naming:
 def file_fingerprint(path: str) -> list[int] | None:
     """Size and times of the file at ``path``, None if it is not there."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - paths are strings here
+        return Fingerprint.of(path).to_list()
     except OSError:
         return None
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 class Feed:

@@ -259,7 +259,6 @@ class BatchProcessor:
         stack.callback(feed_catalog.close)
         naming = Naming(manifest.base_dir)
         is_retry = paths is None
-        counter: asyncio.Task[None] | None = None
         if paths is None:
             source: Iterable[Any] = (
                 naming.path(row.doc_id) for row in feed_catalog.scan_failures()
@@ -354,17 +353,7 @@ async def _count(paths: Paths, run: BatchRun) -> None:
 
 def _report(ledger: Ledger) -> dict[str, Any]:
     state = ledger.log.state
-    return BatchReport(
-        batch_id=state.batch_id,
-        total_docs=state.total_docs,
-        processed_docs=state.processed_docs,
-        failed_docs=state.failed_docs,
-        skipped_docs=state.skipped_docs,
-        chunks=state.chunks,
-        seconds=round(state.seconds, 3),
-        failures=ledger.catalog.failures(),
-        status=state.status,
-    ).to_dict()
+    return BatchReport.of(state, state.status, ledger.catalog.failures()).to_dict()
 
 
 def _positive(name: str, value: int) -> int:

@@ -116,8 +116,7 @@ class BatchRun:
             if document is None:
                 return
             record = await self._process(document)
-            if record is not None:
-                self._tell(record)
+            self._tell(record)
             if ledger.pending >= ledger.interval:
                 await ledger.commit()
 
@@ -192,9 +191,8 @@ class BatchRun:
             except Exception:
                 log.exception("a listener failed", record=record["t"])
 
-    async def remove_vanished(self) -> int:
-        """Take documents whose files are gone out of the batch; how many there were."""
-        removed = 0
+    async def remove_vanished(self) -> None:
+        """Take documents whose files are gone out of the batch."""
         rows = self.ledger.catalog.scan("detail IS NOT NULL AND status <> 'skipped'")
         while part := await self.ledger.in_thread(self._missing, rows):
             for row in part:
@@ -203,11 +201,9 @@ class BatchRun:
                 await self.ledger.settled()
                 document = with_past(SourceDocument(row.doc_id, ""), row)
                 self._announce(self.ledger.add_gone(document))
-                removed += 1
                 if self.ledger.pending >= self.ledger.interval:
                     await self.ledger.commit()
         await self.ledger.commit()
-        return removed
 
     def _missing(self, rows: Iterator[CatalogRow]) -> list[CatalogRow | None]:
         path = self._feed.naming.path
@@ -216,15 +212,13 @@ class BatchRun:
             for row in islice(rows, _REMOVAL_SLICE)
         ]
 
-    async def finish(self, status: BatchStatus, total: int | None = None) -> None:
+    async def finish(self, status: BatchStatus) -> None:
         """Append how the run ended and commit; nothing is written if nothing happened."""
         ledger = self.ledger
         await ledger.settled()
         state = ledger.log.state
-        if total is None and status is BatchStatus.FINISHED:
-            total = state.settled_docs
-        if total is not None and total != state.total_docs:
-            ledger.log.append({"t": "total", "n": total})
+        if status is BatchStatus.FINISHED and state.settled_docs != state.total_docs:
+            ledger.log.append({"t": "total", "n": state.settled_docs})
         if state.status is not status or ledger.log.has_run:
             seconds = time.monotonic() - self._started
             ledger.log.append({"t": "end", "status": status.value, "seconds": round(seconds, 3)})

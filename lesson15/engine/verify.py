@@ -60,7 +60,7 @@ def verify(batch_id: str, state_dir: Path | str) -> Verification:
     folder = manager.folder(batch_id)
     result = Verification(batch_id)
     try:
-        state, commit = manager.load_checkpoint(batch_id), manager.load_commit(batch_id)
+        state, commit = manager.load(batch_id)
         manifest = manager.load_manifest(batch_id)
     except CorruptCheckpointError as error:
         result.faults.append(str(error))

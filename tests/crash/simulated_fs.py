@@ -44,7 +44,6 @@ class SimulatedFileSystem:
         self.durable: dict[Path, bytes] = {}
         self.operations = 0
         self._crash_at = crash_at
-        self.skip_fsync = False
 
     def step(self) -> None:
         self.operations += 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import KeysView
-
 from lesson15.documents.loaders import (
     csv_loader,
     docx_loader,
@@ -28,8 +26,10 @@ LOADERS: dict[str, Loader] = {
 }
 """Each supported suffix, in lower case with its dot, and what reads it."""
 
-SUPPORTED_SUFFIXES: KeysView[str] = LOADERS.keys()
-"""A live view: what a plugin registers shows up here too."""
+
+def supported_types() -> str:
+    """The suffixes, for messages; what a plugin registers shows up too."""
+    return " ".join(LOADERS)
 
 
 def register_loader(suffix: str, loader: Loader) -> None:
