@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lesson15.checkpoint.filesystem import OsFileSystem
+from lesson15.checkpoint.filesystem import OsFileSystem, replace_file
 from lesson15.embedding.minilm import MiniLMEmbedder
 from lesson15.errors import EmbeddingModelError
 
@@ -48,7 +48,7 @@ def _examine_state(state_dir: Path) -> dict[str, Any]:
     probe = state_dir / ".doctor"
     try:
         OsFileSystem().make_folder(state_dir)
-        OsFileSystem().replace(probe, b"probe")
+        replace_file(OsFileSystem(), probe, b"probe")
         probe.unlink()
     except OSError as error:
         return _check("state folder", False, f"{state_dir} cannot be written: {error}")

@@ -9,7 +9,7 @@ import pytest
 
 from lesson15.checkpoint import CheckpointManager, migrations
 from lesson15.checkpoint.documents import Commit, decode, encode
-from lesson15.checkpoint.filesystem import OsFileSystem
+from lesson15.checkpoint.filesystem import AppendFile, OsFileSystem, replace_file
 from lesson15.checkpoint.journal import JournalWriter, Position, read_journal
 from lesson15.checkpoint.layout import BatchFolder, batch_lock, is_locked
 from lesson15.checkpoint.segment import BlockRef, SegmentReader, SegmentWriter
@@ -209,7 +209,7 @@ def test_unreadable_checkpoint(tmp_path: Path) -> None:
 
 
 class RefusingFileSystem(OsFileSystem):
-    def replace(self, path: Path, data: bytes) -> None:
+    def create(self, path: Path) -> AppendFile:
         raise OSError(28, "No space left on device")
 
 
@@ -248,7 +248,7 @@ def test_filesystem_folders_and_leftovers(tmp_path: Path) -> None:
     FS.make_folder(tmp_path / "a" / "b")
     target = tmp_path / "a" / "b" / "file"
     target.with_name("file.tmp").write_text("left by a crash, longer than the new content")
-    FS.replace(target, b"new")
+    replace_file(FS, target, b"new")
     assert target.read_bytes() == b"new"
     FS.truncate(target, 1)
     assert target.read_bytes() == b"n"

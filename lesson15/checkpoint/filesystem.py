@@ -1,7 +1,8 @@
 """Every durable operation goes through this port, so that tests can tear, lose and fail writes.
 
-The protocol is what crash consistency depends on and no more: append, fsync, atomic replace,
-fsync of the folder, truncate. Reading needs no port: recovery reads what the crash left.
+The protocol is what crash consistency depends on and no more: append, fsync, rename, fsync of the
+folder, truncate. :func:`replace_file` and :func:`open_log` put these primitives in the order that
+survives a power cut. Reading needs no port: recovery reads what the crash left.
 
 Source for the order of calls: Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014.
 """
@@ -40,22 +41,56 @@ class FileSystem(Protocol):
         """Open ``path`` for appending, creating it if need be."""
         ...
 
-    def truncate(self, path: Path, size: int) -> None:
-        """Cut ``path`` to ``size`` bytes, durably."""
+    def create(self, path: Path) -> AppendFile:
+        """Open ``path`` as a new, empty file, whatever was there before."""
         ...
 
-    def replace(self, path: Path, data: bytes) -> None:
-        """Put ``data`` at ``path``, durably: a reader sees the old bytes or the new, whole."""
+    def rename(self, source: Path, target: Path) -> None:
+        """Give ``source`` the name ``target``, which whatever had it loses, in one step."""
         ...
 
     def fsync_folder(self, path: Path) -> None:
         """Make the creation, renaming and removal of entries of ``path`` durable."""
         ...
 
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut ``path`` to ``size`` bytes, durably."""
+        ...
+
+
+def replace_file(fs: FileSystem, path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path``, durably: a reader sees the old bytes or the new, whole.
+
+    Raises:
+        OSError: the system refused; the old bytes stay.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    file = fs.create(temporary)
+    try:
+        file.write(data)
+        file.fsync()
+    finally:
+        file.close()
+    fs.rename(temporary, path)
+    fs.fsync_folder(path.parent)
+
+
+def open_log(fs: FileSystem, path: Path) -> AppendFile:
+    """Open ``path`` for appending; a new name is durable when this returns.
+
+    Raises:
+        OSError: the system refused.
+    """
+    is_new = not path.exists()
+    file = fs.open_append(path)
+    if is_new:
+        fs.fsync_folder(path.parent)
+    return file
+
 
 class _OsAppendFile:
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    def __init__(self, path: Path, flags: int) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o644)
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -81,12 +116,17 @@ class OsFileSystem:
         self.fsync_folder(path.parent)
 
     def open_append(self, path: Path) -> AppendFile:
-        """Open ``path`` for appending; the new name is durable when this returns."""
-        is_new = not path.exists()
-        file = _OsAppendFile(path)
-        if is_new:
-            self.fsync_folder(path.parent)
-        return file
+        """Open ``path`` for appending, creating it if need be."""
+        return _OsAppendFile(path, os.O_APPEND)
+
+    def create(self, path: Path) -> AppendFile:
+        """Open ``path`` as a new, empty file, whatever was there before."""
+        path.unlink(missing_ok=True)  # left by a crash, or a link to somewhere else
+        return _OsAppendFile(path, os.O_EXCL)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give ``source`` the name ``target``, in one step."""
+        source.replace(target)
 
     def truncate(self, path: Path, size: int) -> None:
         """Cut ``path`` to ``size`` bytes, durably."""
@@ -96,19 +136,6 @@ class OsFileSystem:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-    def replace(self, path: Path, data: bytes) -> None:
-        """Write a temporary file, fsync it, rename it over ``path``, fsync the folder."""
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.unlink(missing_ok=True)  # left by a crash
-        file = _OsAppendFile(temporary)
-        try:
-            file.write(data)
-            file.fsync()
-        finally:
-            file.close()
-        temporary.replace(path)
-        self.fsync_folder(path.parent)
 
     def fsync_folder(self, path: Path) -> None:
         """Make the entries of ``path`` durable; systems that cannot open a folder do so anyway."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from lesson15.checkpoint.filesystem import FileSystem
+from lesson15.checkpoint.filesystem import FileSystem, open_log
 from lesson15.errors import CorruptCheckpointError
 
 Record = dict[str, Any]
@@ -34,7 +34,7 @@ class JournalWriter:
     """Appends records after ``start``. Records stay in memory until :meth:`flush`."""
 
     def __init__(self, fs: FileSystem, path: Path, start: Position) -> None:
-        self._file = fs.open_append(path)
+        self._file = open_log(fs, path)
         self._lines: list[bytes] = []
         self._offset = start.offset
         self._crc = start.crc

@@ -13,7 +13,7 @@ from lesson15.checkpoint.documents import (
     encode_checkpoint,
     encode_manifest,
 )
-from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
+from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem, replace_file
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.errors import BatchNotFoundError, CheckpointWriteError, Lesson15Error
 from lesson15.models import BatchState
@@ -56,7 +56,7 @@ class CheckpointManager:
         state.last_checkpoint = time.time()
         try:
             self._fs.make_folder(folder.root)
-            self._fs.replace(folder.checkpoint, encode_checkpoint(state, commit))
+            replace_file(self._fs, folder.checkpoint, encode_checkpoint(state, commit))
         except OSError as error:
             state.last_checkpoint = previous
             raise CheckpointWriteError(path=folder.checkpoint, detail=error) from error
@@ -93,7 +93,7 @@ class CheckpointManager:
         folder = self.folder(manifest.batch_id)
         try:
             self._fs.make_folder(folder.root)
-            self._fs.replace(folder.manifest, encode_manifest(manifest))
+            replace_file(self._fs, folder.manifest, encode_manifest(manifest))
         except OSError as error:
             raise CheckpointWriteError(path=folder.manifest, detail=error) from error
 

@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lesson15.checkpoint.filesystem import FileSystem
+from lesson15.checkpoint.filesystem import FileSystem, open_log
 from lesson15.errors import CorruptCheckpointError
 
 Vectors = NDArray[np.float32]
@@ -42,7 +42,7 @@ class SegmentWriter:
     """Appends blocks after byte ``start``; at most a few MiB wait in memory."""
 
     def __init__(self, fs: FileSystem, path: Path, start: int) -> None:
-        self._file = fs.open_append(path)
+        self._file = open_log(fs, path)
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._is_dirty = False

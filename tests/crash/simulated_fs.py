@@ -3,6 +3,7 @@ materialised with what a disk might hold: everything, only what was fsynced, or 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -19,29 +20,44 @@ class Fate(StrEnum):
     TORN = "torn"
 
 
+@dataclass(eq=False)
+class Inode:
+    """The bytes of one file, as programs see them and as the disk is sure to have them."""
+
+    content: bytes = b""
+    durable: bytes = b""
+
+    def after(self, fate: Fate) -> bytes:
+        if fate is Fate.KEPT:
+            return self.content
+        new = self.content[len(self.durable) :] if fate is Fate.TORN else b""
+        # Half of the new bytes arrive, and the rest of a block reads as zeros.
+        return self.durable + new[: len(new) // 2] + bytes(len(new) - len(new) // 2)
+
+
 class SimulatedFile:
-    def __init__(self, fs: SimulatedFileSystem, path: Path) -> None:
+    def __init__(self, fs: SimulatedFileSystem, inode: Inode) -> None:
         self._fs = fs
-        self._path = path
+        self.inode = inode
 
     def write(self, data: bytes) -> None:
         self._fs.step()
-        self._fs.content[self._path] += data
+        self.inode.content += data
 
     def fsync(self) -> None:
         self._fs.step()
-        self._fs.durable[self._path] = self._fs.content[self._path]
+        self.inode.durable = self.inode.content
 
     def close(self) -> None:
         pass
 
 
 class SimulatedFileSystem:
-    """Content as programs see it, and as the disk is sure to have it."""
+    """Names as programs see them, and as the disk is sure to have them."""
 
     def __init__(self, crash_at: int | None = None) -> None:
-        self.content: dict[Path, bytes] = {}
-        self.durable: dict[Path, bytes] = {}
+        self.names: dict[Path, Inode] = {}
+        self.durable_names: dict[Path, Inode] = {}
         self.operations = 0
         self._crash_at = crash_at
 
@@ -55,40 +71,32 @@ class SimulatedFileSystem:
 
     def open_append(self, path: Path) -> SimulatedFile:
         self.step()
-        if path not in self.content:
-            self.content[path] = b""
-            self.durable[path] = b""  # the real one fsyncs the folder
-        return SimulatedFile(self, path)
+        return SimulatedFile(self, self.names.setdefault(path, Inode()))
+
+    def create(self, path: Path) -> SimulatedFile:
+        self.step()
+        self.names[path] = Inode()
+        return SimulatedFile(self, self.names[path])
+
+    def rename(self, source: Path, target: Path) -> None:
+        self.step()
+        self.names[target] = self.names.pop(source)
 
     def truncate(self, path: Path, size: int) -> None:
         self.step()
-        self.content[path] = self.durable[path] = self.content[path][:size]
-
-    def replace(self, path: Path, data: bytes) -> None:
-        self.step()  # write of the temporary file: no effect on `path`
-        self.step()  # its fsync
-        self.content[path] = data
-        self.step()  # the rename happened, its folder is not synced yet
-        self.durable[path] = data
-        self.step()
+        inode = self.names[path]
+        inode.content = inode.durable = inode.content[:size]
 
     def fsync_folder(self, path: Path) -> None:
         self.step()
+        kept = {name: inode for name, inode in self.durable_names.items() if name.parent != path}
+        here = {name: inode for name, inode in self.names.items() if name.parent == path}
+        self.durable_names = kept | here
 
     def materialize(self, root: Path, to: Path, fate: Fate) -> None:
         """Write what the disk holds after the crash under ``to``."""
-        for path, content in self.content.items():
-            durable = self.durable.get(path)
-            if fate is Fate.KEPT:
-                data: bytes | None = content
-            elif fate is Fate.LOST or path.suffix == ".json":  # a rename is atomic, never torn
-                data = durable
-            else:
-                base = durable or b""
-                new = content[len(base) :]
-                # Half of the new bytes arrive, and the rest of a block reads as zeros.
-                data = base + new[: len(new) // 2] + bytes(len(new) - len(new) // 2)
-            if data is not None:
-                target = to / path.relative_to(root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
+        names = self.durable_names if fate is Fate.LOST else self.names
+        for path, inode in names.items():
+            target = to / path.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(inode.after(fate))

@@ -14,7 +14,7 @@ from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.segment import BlockRef, SegmentReader
 from lesson15.errors import CorruptCheckpointError
 from lesson15.models import BatchState
-from tests.crash.simulated_fs import Crash, Fate, SimulatedFile, SimulatedFileSystem
+from tests.crash.simulated_fs import Crash, Fate, Inode, SimulatedFile, SimulatedFileSystem
 
 COMMITS = 4
 PER_COMMIT = 3
@@ -30,7 +30,8 @@ def run_batch(root: Path, fs: SimulatedFileSystem) -> int:
     # What the batch log reads at its start must be there on the real disk.
     CheckpointManager(root).save_checkpoint(BatchState("b"))
     checkpoint = root / "b" / "checkpoint.json"
-    fs.content[checkpoint] = fs.durable[checkpoint] = checkpoint.read_bytes()
+    saved = checkpoint.read_bytes()
+    fs.names[checkpoint] = fs.durable_names[checkpoint] = Inode(saved, saved)
     try:
         log = BatchLog(CheckpointManager(root, fs), "b", fs)
         for commit in range(COMMITS):
@@ -99,23 +100,11 @@ class NoFsync(SimulatedFileSystem):
 
 
 class RenameFirst(SimulatedFileSystem):
-    """The checkpoint becomes durable before what it commits to."""
+    """The checkpoint gets its name before its bytes are flushed, and that is never made up for."""
 
-    def open_append(self, path: Path) -> SimulatedFile:
-        file = super().open_append(path)
-        held: list[bytes] = []
-        write = file.write
-
-        def late_write(data: bytes) -> None:
-            held.append(data)
-
-        def late_fsync() -> None:
-            while len(held) > 1:  # always one write behind
-                write(held.pop(0))
-            self.durable[path] = self.content[path]
-
-        file.write = late_write  # type: ignore[method-assign]
-        file.fsync = late_fsync  # type: ignore[method-assign]
+    def create(self, path: Path) -> SimulatedFile:
+        file = super().create(path)
+        file.fsync = lambda: None  # type: ignore[method-assign]
         return file
 
 

@@ -1,0 +1,7 @@
+"""``python -m lesson15.cli``."""
+
+from __future__ import annotations
+
+from lesson15.cli import main
+
+main()

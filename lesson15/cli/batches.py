@@ -1,0 +1,172 @@
+"""Commands that work on a batch: run, resume, retry-failed."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from lesson15.cli.common import (
+    AsJson,
+    BatchId,
+    EmbedderChoice,
+    ExitCode,
+    Interval,
+    MaxConcurrent,
+    StateDir,
+    StoreChoice,
+    app,
+    print_json,
+    state_folder,
+)
+from lesson15.documents.loaders import supported_types
+from lesson15.documents.scan import check_paths, scan
+from lesson15.errors import EmbeddingModelError, Lesson15Error, NoDocumentsError, StorageError
+from lesson15.models import BatchReport, BatchState, BatchStatus
+from lesson15.settings import Settings
+
+if TYPE_CHECKING:
+    from lesson15.engine.processor import BatchProcessor
+
+
+@app.command()
+def run(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files or folders.")],
+    batch_id: Annotated[str | None, typer.Option(help="Name of the batch.")] = None,
+    state_dir: StateDir = None,
+    max_concurrent: MaxConcurrent = None,
+    checkpoint_interval: Interval = None,
+    embedder: Annotated[EmbedderChoice | None, typer.Option(help="Embedding model.")] = None,
+    store: Annotated[StoreChoice | None, typer.Option(help="Vector store.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Process documents as a new batch."""
+    settings = Settings()
+    check_paths(paths)
+    if next(scan(paths), None) is None:
+        raise NoDocumentsError(paths=", ".join(paths), types=supported_types())
+    from lesson15.engine.processor import new_batch_id
+
+    batch_id = batch_id or new_batch_id()
+    processor = _processor(
+        settings, state_dir, max_concurrent, checkpoint_interval, embedder, store
+    )
+    _drive(processor, batch_id, processor.process_batch(paths, batch_id), as_json)
+
+
+@app.command()
+def resume(
+    batch_id: BatchId,
+    state_dir: StateDir = None,
+    max_concurrent: MaxConcurrent = None,
+    checkpoint_interval: Interval = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a batch; a finished one is only looked over for changed files."""
+    processor = _processor(Settings(), state_dir, max_concurrent, checkpoint_interval)
+    _drive(processor, batch_id, processor.resume_batch(batch_id), as_json)
+
+
+@app.command("retry-failed")
+def retry_failed(
+    batch_id: BatchId,
+    state_dir: StateDir = None,
+    max_concurrent: MaxConcurrent = None,
+    checkpoint_interval: Interval = None,
+    as_json: AsJson = False,
+) -> None:
+    """Work on the dead-letter list of a batch again."""
+    processor = _processor(Settings(), state_dir, max_concurrent, checkpoint_interval)
+    _drive(processor, batch_id, processor.retry_failed(batch_id), as_json)
+
+
+def _processor(
+    settings: Settings,
+    state_dir: Path | None,
+    max_concurrent: int | None,
+    interval: int | None,
+    embedder: EmbedderChoice | None = None,
+    store: StoreChoice | None = None,
+) -> BatchProcessor:
+    from lesson15.engine.processor import BatchProcessor
+
+    return BatchProcessor(
+        max_concurrent or settings.max_concurrent,
+        interval or settings.checkpoint_interval,
+        state_dir=state_folder(state_dir),
+        embedder=embedder.value if embedder else None,
+        store=store.value if store else None,
+        settings=settings,
+    )
+
+
+def _drive(processor: BatchProcessor, batch_id: str, work: Any, as_json: bool) -> NoReturn:  # noqa: FBT001, RUF100 - internal
+    """Run ``work`` with a progress bar; Ctrl-C cancels once, kills the second time."""
+    import asyncio
+
+    from lesson15.progress_bar import progress_bar
+
+    async def main() -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, _stop, processor, loop)
+        report: dict[str, Any] = await work
+        return report
+
+    try:
+        with progress_bar(processor, is_shown=not as_json and sys.stderr.isatty()):
+            report = asyncio.run(main())
+    except (StorageError, EmbeddingModelError) as error:
+        _print_aborted(processor, batch_id, error, as_json)
+        raise typer.Exit(ExitCode.RESUMABLE) from error
+    _print_report(report, as_json, _resume_hint(processor, batch_id))
+    if report["status"] not in (BatchStatus.FINISHED, BatchStatus.RUNNING):
+        raise typer.Exit(ExitCode.RESUMABLE)
+    is_clean = not report["failed_docs"] and not report["skipped_docs"]
+    raise typer.Exit(ExitCode.DONE if is_clean else ExitCode.FAILURES)
+
+
+def _stop(processor: BatchProcessor, loop: Any) -> None:
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(name)
+        signal.signal(name, signal.SIG_DFL)  # the next one ends the process at once
+    print("\nStopping after a last checkpoint; press Ctrl-C again to quit now.", file=sys.stderr)
+    processor.cancel()
+
+
+def _resume_hint(processor: BatchProcessor, batch_id: str) -> str:
+    return f"lesson15 resume {batch_id} --state-dir {processor.checkpoints.checkpoint_dir}"
+
+
+def _print_report(report: dict[str, Any], as_json: bool, hint: str) -> None:  # noqa: FBT001, RUF100 - internal
+    if as_json:
+        print_json(report)
+        return
+    print(
+        f"{report['batch_id']}: {report['status']}, {report['processed_docs']} of "
+        f"{report['total_docs']} documents done ({report['chunks']} chunks), "
+        f"{report['failed_docs']} failed, {report['skipped_docs']} skipped, "
+        f"{report['seconds']:.1f} s"
+    )
+    for failure in report["failures"]:
+        print(f"  {failure['error']} (attempts: {failure['attempts']})")
+    if report["status"] != BatchStatus.FINISHED:
+        print(f"To go on: {hint}")
+
+
+def _print_aborted(
+    processor: BatchProcessor,
+    batch_id: str,
+    error: Lesson15Error,
+    as_json: bool,  # noqa: FBT001, RUF100 - internal
+) -> None:
+    hint = _resume_hint(processor, batch_id)
+    print(f"Aborted: {error}\nTo go on: {hint}", file=sys.stderr)
+    if not as_json:
+        return
+    found = processor.checkpoints.try_load(batch_id)
+    state = found if isinstance(found, BatchState) else BatchState(batch_id)
+    print_json(BatchReport.of(state, BatchStatus.ABORTED, [], str(error)).to_dict())

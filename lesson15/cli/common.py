@@ -1,0 +1,63 @@
+"""What the commands share: the application, exit codes, options and printing."""
+
+from __future__ import annotations
+
+import enum
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lesson15.settings import Settings
+
+app = typer.Typer(
+    help="Batch processing with checkpoint and resume.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class ExitCode(enum.IntEnum):
+    """What the process returns."""
+
+    DONE = 0
+    FAILURES = 1
+    USAGE = 2
+    RESUMABLE = 3
+
+
+class EmbedderChoice(enum.StrEnum):
+    """Embedding models."""
+
+    MINILM = "minilm"
+    HASHING = "hashing"
+
+
+class StoreChoice(enum.StrEnum):
+    """Vector stores."""
+
+    FAISS = "faiss"
+    CHROMA = "chroma"
+
+
+StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Folder of all batches' state.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+BatchId = Annotated[str, typer.Argument(metavar="ID", help="Batch id.")]
+MaxConcurrent = Annotated[
+    int | None, typer.Option(min=1, help="Documents in work at once [default: 10].")
+]
+Interval = Annotated[
+    int | None, typer.Option(min=1, help="Documents between two checkpoints [default: 10].")
+]
+
+
+def state_folder(given: Path | None) -> Path:
+    """The state folder: ``given``, or that of the settings."""
+    return given if given is not None else Settings().state_dir
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print ``content`` as the one JSON object on stdout."""
+    print(json.dumps(content, ensure_ascii=False))

@@ -1,0 +1,140 @@
+"""Commands that look at batches: status, list, search, verify; and doctor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from lesson15.checkpoint.layout import is_locked
+from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.cli.common import AsJson, BatchId, ExitCode, StateDir, app, print_json, state_folder
+from lesson15.models import BatchState, BatchStatus
+
+
+@app.command()
+def status(batch_id: BatchId, state_dir: StateDir = None, as_json: AsJson = False) -> None:
+    """Show how far a batch is, by its last checkpoint."""
+    manager = CheckpointManager(state_folder(state_dir))
+    state = manager.load_checkpoint(batch_id)
+    view = _view(manager, state)
+    if as_json:
+        print_json(view)
+    else:
+        print(
+            f"{batch_id}: {view['status']}, {view['progress_percent']:.1f} % of "
+            f"{state.total_docs} documents; {state.processed_docs} done, "
+            f"{state.failed_docs} failed, {state.skipped_docs} skipped"
+        )
+
+
+@app.command("list")
+def list_batches(state_dir: StateDir = None, as_json: AsJson = False) -> None:
+    """List all batches."""
+    manager = CheckpointManager(state_folder(state_dir))
+    batches: list[dict[str, Any]] = []
+    for batch_id in manager.list_checkpoints():
+        found = manager.try_load(batch_id)
+        if isinstance(found, BatchState):
+            batches.append(_view(manager, found))
+        else:
+            batches.append({"batch_id": batch_id, "status": "damaged", "error": str(found)})
+    if as_json:
+        print_json({"batches": batches, "total_count": len(batches)})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("batch", "status", "done", "failed", "skipped", "total")
+    for batch in batches:
+        counts = (str(batch.get(name, "?")) for name in (
+            "processed_docs", "failed_docs", "skipped_docs", "total_docs"))  # fmt: skip
+        table.add_row(batch["batch_id"], batch["status"], *counts)
+    Console().print(table)
+
+
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="What to look for.")],
+    batch_id: Annotated[str, typer.Option(help="Batch to search.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of hits.")] = 5,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the chunks nearest in meaning to a text."""
+    from lesson15.engine.searching import Searcher
+
+    searcher = Searcher(batch_id, state_folder(state_dir))
+    try:
+        hits = searcher.search(text, k)
+    finally:
+        searcher.close()
+    if as_json:
+        found = [asdict(hit) for hit in hits]
+        print_json({"query": text, "batch_id": batch_id, "hits": found})
+        return
+    for hit in hits:
+        excerpt = " ".join(hit.text.split())
+        print(f"{hit.score:.3f}  {hit.doc_id} (chunk {hit.chunk})\n       {excerpt[:160]}")
+
+
+@app.command()
+def verify(batch_id: BatchId, state_dir: StateDir = None, as_json: AsJson = False) -> None:
+    """Check every checksum, and that each document is in the index exactly once."""
+    from lesson15.engine.verify import verify as check
+
+    result = check(batch_id, state_folder(state_dir))
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print(
+            f"{batch_id}: {result.journal_records} journal records, {result.documents} documents, "
+            f"{result.chunks} chunks, index {result.index or 'unchecked'}: "
+            + ("clean" if result.is_clean else f"{len(result.faults)} faults")
+        )
+        for fault in result.faults:
+            print(f"  {fault}")
+    raise typer.Exit(ExitCode.DONE if result.is_clean else ExitCode.FAILURES)
+
+
+@app.command()
+def doctor(state_dir: StateDir = None, as_json: AsJson = False) -> None:
+    """Check the installation: packages, model weights, and whether state can be written."""
+    from lesson15.doctor import examine
+
+    checks = examine(state_folder(state_dir))
+    if as_json:
+        print_json({"ok": all(check["ok"] for check in checks), "checks": checks})
+    else:
+        for check in checks:
+            print(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['name']}: {check['detail']}")
+    if not all(check["ok"] for check in checks):
+        raise typer.Exit(ExitCode.FAILURES)
+
+
+def _view(manager: CheckpointManager, state: BatchState) -> dict[str, Any]:
+    """A batch as ``status`` and ``list`` show it."""
+    is_live = is_locked(manager.folder(state.batch_id))
+    shown = state.status.value
+    if state.status is BatchStatus.RUNNING and not is_live:
+        shown = "interrupted"
+    eta = None
+    left = state.total_docs - state.settled_docs
+    if not left:
+        eta = 0.0
+    elif is_live and state.settled_docs and state.last_checkpoint:
+        eta = left * (state.last_checkpoint - state.start_time) / state.settled_docs
+    return {
+        "batch_id": state.batch_id,
+        "status": shown,
+        "total_docs": state.total_docs,
+        "processed_docs": state.processed_docs,
+        "failed_docs": state.failed_docs,
+        "skipped_docs": state.skipped_docs,
+        "progress_percent": round(state.current_progress, 2),
+        "eta": eta,
+        "chunks": state.chunks,
+        "start_time": state.start_time,
+        "last_checkpoint": state.last_checkpoint,
+    }
