@@ -6,8 +6,8 @@ All use the same weights, the same documents and the same chunks. One-shot is a 
 ``SentenceTransformer.encode`` over all chunks; it does no parsing, no checkpoints, no index. The
 peers get the chunks ready-made, embed them through their own pipeline, and keep their own record
 of what was done (LlamaIndex's docstore, LangChain's record manager). The contestants alternate,
-and the medians are compared. The peers keep their defaults; the engine looks as far ahead as
-they do (LangChain embeds 100 chunks at a time), since sorting more texts by length pads less.
+and the medians are compared. The peers keep their defaults (LangChain embeds 100 chunks at a time,
+LlamaIndex 10). The engine has as many documents in work as ``--max-concurrent`` says.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from lesson15.documents.parsed import ParseOptions
 from lesson15.documents.parsing import parse_document
 from lesson15.documents.scan import scan
 from lesson15.embedding.minilm import MiniLMEmbedder
-from lesson15.settings import Settings
 
 WORDS = Path(__file__).parent.parent / "README.md"
 
@@ -48,9 +47,8 @@ def write_documents(folder: Path, count: int, seed: int = 15) -> None:
 class Contest:
     """The four ways to embed the same chunks; each returns the number that it embedded."""
 
-    def __init__(self, docs: Path, concurrency: int, micro_batch: int) -> None:
+    def __init__(self, docs: Path, concurrency: int) -> None:
         self.docs = docs
-        self.settings = Settings(embed_batch_chunks=micro_batch)
         self.concurrency = concurrency
         self.embedder = MiniLMEmbedder()
         self.chunks = [
@@ -68,11 +66,7 @@ class Contest:
         """The whole engine: parse, chunk, embed, index, checkpoint every 10 documents."""
         with tempfile.TemporaryDirectory() as state:
             processor = BatchProcessor(
-                self.concurrency,
-                10,
-                state_dir=state,
-                embedder=self.embedder,
-                settings=self.settings,
+                self.concurrency, 10, state_dir=state, embedder=self.embedder
             )
             report = asyncio.run(processor.process_batch([self.docs], "bench"))
         return int(report["chunks"])
@@ -134,13 +128,12 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--max-concurrent", type=int, default=64)
-    parser.add_argument("--micro-batch", type=int, default=128)
     parser.add_argument("--only", nargs="*", help="leave out the other contestants")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         docs = Path(folder)
         write_documents(docs, args.documents)
-        contest = Contest(docs, args.max_concurrent, args.micro_batch)
+        contest = Contest(docs, args.max_concurrent)
         contest.embedder.embed([text for _, _, text in contest.chunks[:64]])  # warm up
         runners: dict[str, Callable[[], int]] = {
             "one_shot": contest.one_shot,
@@ -163,7 +156,6 @@ def main() -> None:
         "chunks": len(contest.chunks),
         "rounds": args.rounds,
         "max_concurrent": args.max_concurrent,
-        "micro_batch": args.micro_batch,
         "chunks_per_second": {name: round(value, 1) for name, value in medians.items()},
         "engine_ratio_to": {
             name: round(medians["engine"] / value, 3)

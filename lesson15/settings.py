@@ -32,7 +32,9 @@ class Settings(BaseSettings):
     parser_processes: int | None = Field(None, ge=1, description="None: one per core.")
 
     embed_timeout: float = Field(300.0, gt=0, description="Seconds for one micro-batch.")
-    embed_batch_chunks: int = Field(64, ge=1, description="Chunks in one micro-batch at most.")
+    embed_batch_chunks: int = Field(
+        8, ge=1, description="Chunks in one micro-batch at most; on a GPU 64 or more."
+    )
 
     max_retries: int = Field(3, ge=0, description="Retries after a network timeout.")
     retry_delay: float = Field(1.0, ge=0, description="Base of every retry wait, in seconds.")

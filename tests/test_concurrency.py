@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,6 +103,51 @@ async def test_a_document_larger_than_a_batch() -> None:
     batcher = MicroBatcher(lambda: embedder, max_chunks=4)
     assert (await batcher.embed([str(n) for n in range(10)])).shape == (10, 16)
     assert embedder.calls == [4, 4, 2]
+    await batcher.aclose()
+
+
+async def test_chunks_of_like_length_go_together_and_none_starves() -> None:
+    embedder = SlowEmbedder(0.001)
+    seen: list[list[int]] = []
+    embed = embedder.embed
+    embedder.embed = lambda texts: seen.append([len(t) for t in texts]) or embed(texts)  # type: ignore[method-assign, func-returns-value]
+    batcher = MicroBatcher(lambda: embedder, max_chunks=3)
+    texts = [["x" * size] for size in (50, 10, 90, 51, 11, 91, 52, 12, 92)]
+    await asyncio.gather(*(batcher.embed(part) for part in texts))
+    assert [sorted(sizes) for sizes in seen] == [[50, 51, 52], [10, 11, 12], [90, 91, 92]]
+    await batcher.aclose()
+
+
+async def test_a_parallel_embedder_gets_its_threads() -> None:
+    together = threading.Barrier(2, timeout=5)
+    begun: list[int] = []
+
+    class Parallel(SlowEmbedder):
+        threads = 2
+
+        def begin_thread(self) -> None:
+            begun.append(threading.get_ident())
+
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            if texts != ["opens the embedder"]:
+                together.wait()  # returns only if two threads are here at once
+            return super().embed(texts)
+
+    batcher = MicroBatcher(Parallel, max_chunks=1)
+    await batcher.embed(["opens the embedder"])
+    await asyncio.gather(*(batcher.embed([str(n)]) for n in range(6)))
+    assert 2 <= len(begun) == len(set(begun))
+    await batcher.aclose()
+
+
+async def test_a_missing_vector_is_noticed() -> None:
+    class Forgetful(HashingEmbedder):
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return super().embed(texts)[1:]
+
+    batcher = MicroBatcher(Forgetful)
+    with pytest.raises(ValueError, match="1 vectors of 2 texts"):
+        await batcher.embed(["a", "b"])
     await batcher.aclose()
 
 

@@ -133,12 +133,43 @@ async def test_duplicates_are_done_once(docs: Path, state: Path, make: Make) -> 
     assert verify("b", state).is_clean
 
 
-async def test_a_file_name_that_is_not_utf8_is_set_aside(docs: Path, make: Make) -> None:
-    (docs / os.fsdecode(b"caf\xe9.txt")).write_text("words")
+async def test_file_names_that_are_not_utf8(docs: Path, state: Path, make: Make) -> None:
+    (docs / os.fsdecode(b"caf\xe9.txt")).write_text("espresso and words")
+    (docs / os.fsdecode(b"th\xe9.txt")).touch()
     (docs / "café.txt").write_text("words")
     report = await make().process_batch([docs], "b")
-    assert (report["processed_docs"], report["skipped_docs"]) == (11, 1)
-    assert any("caf\\xe9.txt" in failure["doc_id"] for failure in report["failures"])
+    assert (report["processed_docs"], report["failed_docs"]) == (12, 3)
+    failure = next(f for f in report["failures"] if f["doc_id"].endswith("th%E9.txt"))
+    assert "th\\udce9.txt: the file is empty" in failure["error"]
+    hit = Searcher("b", state).search("espresso", 1)[0]
+    assert hit.doc_id.startswith("//")
+    assert hit.doc_id.endswith("caf%E9.txt")
+    (docs / os.fsdecode(b"th\xe9.txt")).write_text("no longer empty")
+    assert (await make().retry_failed("b"))["processed_docs"] == 13
+    assert verify("b", state).is_clean
+
+
+async def test_a_folder_that_cannot_be_listed(
+    docs: Path, state: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = docs / "closed"
+    closed.mkdir()
+    (closed / "inside.txt").write_text("words")
+    scandir = os.scandir
+
+    def refusing(path: Any) -> Any:
+        if str(path) == str(closed):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refusing)
+        report = await make().process_batch([docs], "b")
+    assert (report["processed_docs"], report["failed_docs"]) == (10, 3)
+    assert any(failure["doc_id"].endswith("closed") for failure in report["failures"])
+    report = await make().process_batch([docs], "b", resume=True)
+    assert (report["processed_docs"], report["failed_docs"]) == (11, 2)
+    assert verify("b", state).is_clean
 
 
 async def test_one_path_and_a_generated_id(docs: Path, make: Make) -> None:
@@ -515,7 +546,10 @@ def test_names_of_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     naming = Naming(str(tmp_path))
     for given in ("a/b.txt", "./a/b.txt", "a//b.txt", "a/../a/b.txt", tmp_path / "a" / "b.txt"):
         assert naming.doc_id(given) == "a/b.txt"
-    assert naming.doc_id("/else/x.txt") == "/else/x.txt"
+    assert naming.doc_id("/else/x.txt") == naming.doc_id("//else/x.txt") == "/else/x.txt"
+    latin = os.fsdecode(b"a/caf\xe9 1.txt")
+    assert naming.doc_id(latin) == "//a/caf%E9%201.txt"
+    assert naming.path(naming.doc_id(latin)) == str(tmp_path / latin)
     assert naming.path("a/b.txt") == str(tmp_path / "a" / "b.txt")
 
 

@@ -21,10 +21,10 @@ def main() -> None:
     for name, entry in json.loads(report.read_text())["files"].items():
         if name.startswith(GUARDED):
             summary = entry["summary"]
-            covered += summary["covered_branches"] + summary["covered_lines"]
-            total += summary["num_branches"] + summary["num_statements"]
+            covered += summary["covered_branches"]
+            total += summary["num_branches"]
     percent = 100 * covered / total
-    print(f"statements and branches of engine, checkpoint and recovery: {percent:.1f} % covered")
+    print(f"branches of engine, checkpoint and recovery: {covered} of {total}, {percent:.1f} %")
     if percent < float(sys.argv[1]):
         sys.exit(f"that is below {sys.argv[1]} %")
 

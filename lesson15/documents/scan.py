@@ -26,7 +26,7 @@ def scan(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
 
     A folder is walked recursively, sorted within each folder, for files of the supported types;
     hidden entries and links to folders are passed over. Anything else is yielded as it is: a
-    missing file or an unknown type then fails by name, on its own.
+    missing file, an unknown type or a folder that cannot be listed then fails by name, on its own.
     """
     for path in paths:
         text = os.fspath(path)
@@ -37,8 +37,12 @@ def scan(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    with os.scandir(folder) as listing:
-        entries = sorted(listing, key=lambda entry: entry.name)
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
     for entry in entries:
         if entry.name.startswith("."):
             continue

@@ -50,9 +50,19 @@ class MiniLMEmbedder:
 
             disable_progress_bar()  # type: ignore[no-untyped-call]
             self.model = SentenceTransformer(str(folder))
+            # The tokenizer takes its settings at the first call, and must not while others use it.
+            self.model.encode(["ready"], show_progress_bar=False)
         except (ImportError, OSError, ValueError, RuntimeError) as error:
             raise EmbeddingModelError(model="all-MiniLM-L6-v2", detail=error) from error
         self._batch_size = batch_size
+        self.threads = (os.cpu_count() or 1) if self.model.device.type == "cpu" else 1
+
+    def begin_thread(self) -> None:
+        """Have PyTorch compute in this thread alone: the engine keeps every core busy itself."""
+        if self.threads > 1:
+            import torch
+
+            torch.set_num_threads(1)  # of this thread: others keep theirs
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors (len(texts) x 384, float32, normalised)."""

@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from lesson15.checkpoint.journal import Record
 from lesson15.documents.parsed import Fingerprint
@@ -19,10 +20,15 @@ from lesson15.engine.work import SourceDocument
 from lesson15.stores.catalog import Catalog, CatalogRow
 
 _SLICE = 256
+_ENCODED = "//"
 
 
 class Naming:
-    """Document ids: the path relative to the batch's base folder, or absolute outside of it."""
+    """Document ids: the path relative to the batch's base folder, or absolute outside of it.
+
+    Ids are stored as UTF-8. A name in another encoding is percent-encoded behind two slashes, with
+    which no other id begins: ``//docs/caf%E9.txt``.
+    """
 
     def __init__(self, base_dir: str) -> None:
         self._base = os.path.abspath(base_dir)  # noqa: PTH100 - links are left as they are
@@ -32,16 +38,29 @@ class Naming:
     def doc_id(self, path: str | os.PathLike[str]) -> str:
         """The id of the document at ``path``, which is relative to the working folder."""
         text = os.fspath(path)
-        if not text.isascii():  # ids are stored as UTF-8; a name that is not is shown escaped,
-            text = os.fsencode(text).decode("utf-8", "backslashreplace")  # and then not found
         if self._base_is_here and text[:1] not in "./" and "//" not in text and "/." not in text:
-            return text  # already as it should be: the common case, without a normalisation
-        full = os.path.abspath(text)  # noqa: PTH100 - as above
-        return full[len(self._prefix) :] if full.startswith(self._prefix) else full
+            name = text  # already as it should be: the common case, without a normalisation
+        else:
+            full = os.path.abspath(text).replace("//", "/", 1)  # noqa: PTH100 - as above
+            name = full[len(self._prefix) :] if full.startswith(self._prefix) else full
+        if name.isascii() or is_utf8(name):
+            return name
+        return _ENCODED + quote_from_bytes(os.fsencode(name))
 
     def path(self, doc_id: str) -> str:
         """Where the document lies."""
+        if doc_id.startswith(_ENCODED):
+            doc_id = os.fsdecode(unquote_to_bytes(doc_id[len(_ENCODED) :]))
         return os.path.join(self._base, doc_id)  # noqa: PTH118 - strings, for speed
+
+
+def is_utf8(text: str) -> bool:
+    """Whether ``text`` is free of the surrogates that stand for bytes of another encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def file_fingerprint(path: str) -> list[int] | None:

@@ -124,6 +124,7 @@ class Ledger:
         fingerprint: list[int] | None,
     ) -> Record:
         """Append a failure, or a skip, to the dead-letter list."""
+        message = str(error) or type(error).__name__
         record: Record = {
             "t": "doc",
             "id": document.doc_id,
@@ -131,7 +132,7 @@ class Ledger:
             "n": 0,
             "at": round(time.time(), 3),
             "sec": round(seconds, 6),
-            "err": str(error) or type(error).__name__,
+            "err": message.encode("utf-8", "backslashreplace").decode(),  # paths may not be UTF-8
             "et": type(error).__name__,
             "try": getattr(error, "attempts", 1),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -208,9 +209,15 @@ class BatchRun:
     def _missing(self, rows: Iterator[CatalogRow]) -> list[CatalogRow | None]:
         path = self._feed.naming.path
         return [
-            row if row.fingerprint and self._fingerprint(path(row.doc_id)) is None else None
+            row if row.fingerprint and self._is_gone(path(row.doc_id)) else None
             for row in islice(rows, _REMOVAL_SLICE)
         ]
+
+    def _is_gone(self, path: str) -> bool:
+        """Whether the file is no more; a folder is no document once it can be listed."""
+        if self._fingerprint(path) is None:
+            return True
+        return os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)  # noqa: PTH112 - strings
 
     async def finish(self, status: BatchStatus) -> None:
         """Append how the run ended and commit; nothing is written if nothing happened."""

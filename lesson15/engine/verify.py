@@ -17,7 +17,7 @@ from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.reducer import fold
 from lesson15.checkpoint.segment import BlockRef, SegmentReader
 from lesson15.engine.ledger import tag_of
-from lesson15.errors import CorruptCheckpointError, Lesson15Error
+from lesson15.errors import BatchNotFoundError, CorruptCheckpointError, Lesson15Error
 from lesson15.models import BatchState, BatchStatus
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
@@ -59,15 +59,13 @@ def verify(batch_id: str, state_dir: Path | str) -> Verification:
     manager = CheckpointManager(state_dir)
     folder = manager.folder(batch_id)
     result = Verification(batch_id)
-    try:
-        state, commit = manager.load(batch_id)
-        manifest = manager.load_manifest(batch_id)
-    except CorruptCheckpointError as error:
-        result.faults.append(str(error))
-        return result
+    if not folder.checkpoint.exists():
+        raise BatchNotFoundError(batch_id=batch_id, state_dir=state_dir)
     with batch_lock(folder):
-        result.status = state.status.value
         try:
+            state, commit = manager.load(batch_id)
+            manifest = manager.load_manifest(batch_id)
+            result.status = state.status.value
             live = _check_journal(folder, state, commit, result)
             rows, total = _check_segment(folder, live, result)
             _check_catalog(folder, commit, live, result)
