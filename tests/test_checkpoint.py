@@ -20,6 +20,7 @@ from lesson15.errors import (
     CorruptCheckpointError,
     InvalidBatchIdError,
     SchemaTooNewError,
+    StateReadError,
 )
 from lesson15.models import BatchState
 
@@ -204,7 +205,7 @@ def test_migrations_run_one_version_at_a_time(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_unreadable_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointWriteError):
+    with pytest.raises(StateReadError):
         decode(tmp_path)
 
 

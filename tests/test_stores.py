@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from lesson15.checkpoint.documents import Commit
 from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.journal import JournalWriter, Position
 from lesson15.checkpoint.layout import BatchFolder
+from lesson15.errors import CatalogError
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
 
@@ -126,7 +126,7 @@ def test_catalog_answers(tmp_path: Path) -> None:
     owners = [catalog.owner_of(row) for row in range(7)]
     assert [owner and owner.doc_id for owner in owners] == ["a", "a", "c", "c", "c", None, None]
     catalog.close()
-    with pytest.raises(sqlite3.ProgrammingError):
+    with pytest.raises(CatalogError, match="closed database"):
         catalog.counts()
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,14 @@ class BatchFolder:
         return cls(Path(state_dir) / batch_id, batch_id)
 
     @property
+    def has_batch(self) -> bool:
+        """Whether there is a batch: a checkpoint, or a journal that has lost its checkpoint.
+
+        A manifest alone is none: its creation was cut off.
+        """
+        return os.path.lexists(self.checkpoint) or os.path.lexists(self.journal)
+
+    @property
     def checkpoint(self) -> Path:
         """The last commit; small readable JSON."""
         return self.root / "checkpoint.json"
@@ -61,6 +69,11 @@ class BatchFolder:
     def catalog(self) -> Path:
         """Derived: the SQLite table of documents."""
         return self.root / "catalog.sqlite"
+
+    @property
+    def catalog_seal(self) -> Path:
+        """The checksum of the catalogue, while no one writes to it."""
+        return self.root / "catalog.sqlite.crc"
 
     @property
     def index(self) -> Path:
@@ -102,7 +115,8 @@ def batch_lock(folder: BatchFolder) -> Iterator[None]:
             raise
         raise CheckpointWriteError(path=folder.owner, detail=error) from error
     finally:
-        folder.owner.unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.owner.unlink()
         lock.release()
 
 

@@ -155,7 +155,7 @@ class BatchProcessor:
             return await self._open(batch_id, doc_paths)
         batch_id = batch_id or new_batch_id()
         folder = self.checkpoints.folder(batch_id)
-        if folder.checkpoint.exists():
+        if folder.has_batch:
             raise self._exists(batch_id)
         try:
             self._fs.make_folder(folder.root)
@@ -186,12 +186,12 @@ class BatchProcessor:
         self, batch_id: str, paths: Paths | None, *, is_new: bool = False
     ) -> dict[str, Any]:
         folder = self.checkpoints.folder(batch_id)
-        if not is_new and not folder.checkpoint.exists():
+        if not is_new and not folder.has_batch:
             raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoints.checkpoint_dir)
         async with AsyncExitStack() as stack:
             stack.enter_context(batch_lock(folder))
             if is_new:
-                if folder.checkpoint.exists():  # made while this process waited for the lock
+                if folder.has_batch:  # made while this process waited for the lock
                     raise self._exists(batch_id)
                 assert paths is not None  # noqa: S101 - a new batch has a source
                 self._create(batch_id, paths)
@@ -205,6 +205,7 @@ class BatchProcessor:
                 self.checkpoint_interval,
             )
             stack.push_async_callback(ledger.aclose)
+            await ledger.in_thread(ledger.check_segment)
             return await self._run(stack, folder, manifest, ledger, paths, is_new=is_new)
 
     def _create(self, batch_id: str, paths: Paths) -> None:

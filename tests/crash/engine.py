@@ -37,8 +37,11 @@ class InlineParser:
 
 
 class InlineBatcher:
+    def __init__(self, dimensions: int) -> None:
+        self._embedder = HashingEmbedder(dimensions)
+
     async def embed(self, texts: Sequence[str]) -> Any:
-        return EMBEDDER.embed(texts)
+        return self._embedder.embed(texts)
 
 
 class InlineProcessor(BatchProcessor):
@@ -50,15 +53,16 @@ class InlineProcessor(BatchProcessor):
         interval: int = 3,
         fs: FileSystem | None = None,
         on_open: Callable[[Ledger], None] = lambda ledger: None,
+        embedder: HashingEmbedder = EMBEDDER,
     ) -> None:
         super().__init__(
-            2, interval, state_dir=state, embedder=EMBEDDER, store="faiss",
+            2, interval, state_dir=state, embedder=embedder, store="faiss",
             settings=Settings(retry_delay=0), fs=fs,
         )  # fmt: skip
         self._on_open = on_open
 
     def _indexing_work(self, stack: AsyncExitStack, manifest: Manifest) -> IndexingWork:
-        return IndexingWork(InlineParser(), InlineBatcher(), manifest.dimensions)  # type: ignore[arg-type]
+        return IndexingWork(InlineParser(), InlineBatcher(manifest.dimensions), manifest.dimensions)  # type: ignore[arg-type]
 
     async def _run(
         self,
