@@ -197,7 +197,11 @@ class BatchProcessor:
                 self._create(batch_id, paths)
             manifest = self._check(self.checkpoints.load_manifest(batch_id))
             batch_log = await asyncio.to_thread(BatchLog, self.checkpoints, batch_id, self._fs)
-            catalog = await asyncio.to_thread(Catalog.recover, folder, batch_log.committed)
+            try:
+                catalog = await asyncio.to_thread(Catalog.recover, folder, batch_log.committed)
+            except BaseException:
+                batch_log.close()
+                raise
             ledger = Ledger(
                 batch_log,
                 catalog,

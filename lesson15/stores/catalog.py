@@ -76,9 +76,13 @@ class Catalog:
         self._seal: Path | None = None
         with self._named_errors():
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")  # derived: a lost tail is applied again
-            self._db.executescript(_SCHEMA)
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=NORMAL")  # derived: a lost tail comes again
+                self._db.executescript(_SCHEMA)
+            except sqlite3.Error:
+                self._db.close()
+                raise
 
     @classmethod
     def recover(cls, folder: BatchFolder, commit: Commit) -> Catalog:

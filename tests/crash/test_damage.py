@@ -7,19 +7,16 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lesson15.cli import main
 from lesson15.embedding import HashingEmbedder
-from lesson15.engine.processor import BatchProcessor
 from lesson15.engine.verify import verify
 from tests.crash import oracle
+from tests.crash.conftest import Run
 from tests.crash.disk import Crash
 from tests.crash.engine import InlineProcessor, Recorder, drive
 from tests.crash.recovery_check import put
@@ -27,7 +24,6 @@ from tests.crash.recovery_check import put
 FILES = ("checkpoint.json", "manifest.json", "journal.log", "segment.bin", "catalog.sqlite",
          "catalog.sqlite.crc", "index.faiss", "index.faiss.json", "lock", "owner.json")  # fmt: skip
 Damage = Callable[[Path, Path], None]
-Run = Callable[..., tuple[int, str, str]]
 COMMANDS = ("resume", "status", "search", "verify", "list", "retry-failed")
 
 
@@ -125,25 +121,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for left in ("lock", "owner.json"):  # as a killed process leaves them
             (home / state / batch / left).touch()
     return home
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command line in this process: exit code, stdout, stderr. No exception may pass."""
-    monkeypatch.setenv("LESSON15_RETRY_DELAY", "0")
-    monkeypatch.setattr(BatchProcessor, "_indexing_work", InlineProcessor._indexing_work)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lesson15", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
