@@ -119,6 +119,14 @@ async def test_retry_failed(docs: Path, state: Path, make: Make) -> None:
     assert verify("b", state).is_clean
 
 
+async def test_retry_of_a_failed_document_that_is_gone(docs: Path, state: Path, make: Make) -> None:
+    await make().process_batch([docs], "b")
+    (docs / "broken.json").unlink()
+    report = await make().retry_failed("b")
+    assert (report["total_docs"], report["failed_docs"], report["skipped_docs"]) == (11, 1, 0)
+    assert verify("b", state).is_clean
+
+
 async def test_missing_files_are_skipped(docs: Path, make: Make) -> None:
     report = await make().process_batch([docs / "d0.txt", docs / "absent.txt"], "b")
     assert (report["processed_docs"], report["failed_docs"], report["skipped_docs"]) == (1, 0, 1)

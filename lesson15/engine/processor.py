@@ -300,12 +300,14 @@ class BatchProcessor:
             counter = asyncio.create_task(_count(paths, run))
             stack.callback(counter.cancel)
         try:
+            if is_retry:  # a file that is gone has not failed again
+                await run.remove_vanished("status = 'failed'")
             await run.work_off()
             if run.is_cancelled:
                 await run.finish(BatchStatus.CANCELLED)
             else:
                 if not is_new and not is_retry and self._work is None:
-                    await run.remove_vanished()
+                    await run.remove_vanished("status <> 'skipped'")
                 keeps = is_retry and status_before is not BatchStatus.FINISHED
                 await run.finish(status_before if keeps else BatchStatus.FINISHED)
                 await ledger.save_index()

@@ -192,9 +192,9 @@ class BatchRun:
             except Exception:
                 log.exception("a listener failed", record=record["t"])
 
-    async def remove_vanished(self) -> None:
-        """Take documents whose files are gone out of the batch."""
-        rows = self.ledger.catalog.scan("detail IS NOT NULL AND status <> 'skipped'")
+    async def remove_vanished(self, statuses: str) -> None:
+        """Take documents whose files are gone out of the batch; ``statuses``: an SQL condition."""
+        rows = self.ledger.catalog.scan(f"detail IS NOT NULL AND {statuses}")
         while part := await self.ledger.in_thread(self._missing, rows):
             for row in part:
                 if row is None:
