@@ -48,9 +48,11 @@ class BatchMachine(RuleBasedStateMachine):
         self.writes = 0
 
     def teardown(self) -> None:
-        self.resume_to_the_end(3)
-        logging.disable(logging.NOTSET)
-        shutil.rmtree(self.folder)
+        try:
+            self.resume_to_the_end(3)
+        finally:
+            logging.disable(logging.NOTSET)
+            shutil.rmtree(self.folder)
 
     # --- documents ------------------------------------------------------------------------------
 
@@ -145,8 +147,8 @@ class BatchMachine(RuleBasedStateMachine):
             if content is not None:
                 recorder.disk.load(content)
             seen = {name: inode.content for name, inode in recorder.disk.names.items()}
-            derived = derived_choices(recorder.snapshots)[at % 3]
-            put({**derived, **seen}, self.lab.state / BATCH)
+            choices = derived_choices(recorder.snapshots)
+            put({**choices[at % len(choices)], **seen}, self.lab.state / BATCH)
         finally:
             recorder.stop_at(None)
             recorder.moments.clear()
