@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def check_recovered(ledger: Ledger, history: list[Commitment]) -> int:
     assert log.folder.journal.stat().st_size == position.offset, "the journal's tail is not cut"
     live = live_documents(records)
     found = {row.doc_id: (row.status, row.chunks) for row in ledger.catalog.scan()}
-    assert found == {doc_id: (record["s"], record["n"]) for doc_id, record in live.items()}
+    expected = {doc_id: (record["s"], record["n"]) for doc_id, record in live.items()}
+    assert found == expected, "the catalogue differs from the journal"
     return number
 
 
@@ -119,14 +121,23 @@ def put(content: Content, root: Path) -> None:
 
 def derived_choices(snapshots: list[Content]) -> list[Content]:
     """What may be left of the catalogue and the index: nothing, an older state, the last, the last
-    with its log cut, and the index of one commit with the mark of another.
+    with its log cut, and the index of one commit with the mark of another. The catalogue's seal,
+    which is removed when it is opened and may come back in a power cut, is there or not.
     """
     last, older = snapshots[-1], snapshots[len(snapshots) // 2]
     wal = last.get("catalog.sqlite-wal", b"")
     torn = {**last, "catalog.sqlite-wal": wal[: len(wal) * 2 // 3]}
     if "index.faiss" in older:
         torn["index.faiss"] = older["index.faiss"]
-    return list({digest(choice): choice for choice in ({}, older, last, torn)}.values())
+    choices = ({}, last, _sealed(older), _sealed(last), _sealed(torn))
+    return list({digest(choice): choice for choice in choices}.values())
+
+
+def _sealed(snapshot: Content) -> Content:
+    catalog = snapshot.get("catalog.sqlite")
+    if catalog is None:
+        return snapshot
+    return {**snapshot, "catalog.sqlite.crc": b"%08x" % zlib.crc32(catalog)}
 
 
 def check_every_crash(

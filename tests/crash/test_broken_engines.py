@@ -12,9 +12,10 @@ from lesson15.checkpoint import batch_log, manager
 from lesson15.checkpoint.batch_log import BatchLog
 from lesson15.checkpoint.documents import Commit
 from lesson15.checkpoint.filesystem import FileSystem
-from lesson15.checkpoint.journal import JournalWriter
+from lesson15.checkpoint.journal import JournalWriter, Position
 from lesson15.checkpoint.segment import SegmentWriter
 from lesson15.engine.ledger import Ledger
+from lesson15.stores.catalog import Catalog
 from tests.crash.recovery_check import Tally, check_every_crash
 from tests.crash.scenarios import Lab, crashed_before, first_run
 
@@ -142,6 +143,16 @@ def catalogue_before_the_commit(patch: Patch) -> None:
     patch.setattr(Ledger, "_commit", broken)
 
 
+def stale_catalogue_believed(patch: Patch) -> None:
+    catch_up = Catalog.catch_up
+
+    def broken(self: Catalog, journal: Path, stop: Position) -> None:
+        if self.position == Position():
+            catch_up(self, journal, stop)
+
+    patch.setattr(Catalog, "catch_up", broken)
+
+
 LOST = "data was lost|commit [0-9]+ was promised"
 BROKEN: dict[str, tuple[Break, str]] = {
     "journal without fsync": (writer_without_fsync(JournalWriter), LOST),
@@ -168,6 +179,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "row number 1 too small": (commit_with(next_row=lambda c: c.next_row - 1), "two documents"),
     "row number forgotten": (commit_with(next_row=lambda c: 0), "there is no index"),
     "tail not cut": (tail_not_cut, "not cut"),
+    "stale catalogue believed": (stale_catalogue_believed, "differs from the journal"),
     "catalogue before the commit": (catalogue_before_the_commit, "ahead of the commit"),
 }  # fmt: skip
 """Each fault, and what the check says of it."""
