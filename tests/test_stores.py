@@ -137,6 +137,20 @@ def test_a_catalog_that_is_not_as_sealed_is_made_anew(tmp_path: Path, damage: st
     assert folder.catalog_seal.read_bytes() == sealed
 
 
+def test_a_catalog_that_failed_is_not_sealed(tmp_path: Path) -> None:
+    folder = BatchFolder.of(tmp_path, "b")
+    commit = journal(folder, RECORDS)
+    catalog = Catalog.recover(folder, commit)
+    catalog._db.execute("UPDATE docs SET detail = '{' WHERE doc_id = 'a'")
+    with pytest.raises(CatalogError, match="derived from the journal"):
+        catalog.lookup(["a"])
+    catalog.close()
+    assert not folder.catalog_seal.exists()
+    catalog = Catalog.recover(folder, commit)
+    assert catalog.lookup(["a"])["a"].sha256 == "x"
+    catalog.close()
+
+
 def test_a_catalog_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     folder = BatchFolder.of(tmp_path, "b")
     commit = journal(folder, RECORDS)

@@ -126,6 +126,7 @@ class Catalog:
         try:
             yield
         except (sqlite3.Error, orjson.JSONDecodeError) as error:
+            self._seal = None  # it is made anew next time
             raise CatalogError(path=self._path, detail=error) from error
 
     def _fetch(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
