@@ -80,6 +80,12 @@ class SettingsMismatchError(UsageError):
     """
 
 
+class FaultPlanError(UsageError):
+    """The fault plan {source} cannot be used: {detail}. `lesson15 fault points` shows which kinds
+    of faults go where.
+    """
+
+
 # --- one document is at fault: it goes to the dead-letter list --------------------------------
 
 

@@ -26,6 +26,7 @@ from lesson15.stores.catalog import Catalog
 
 T = TypeVar("T")
 _REBUILD_VECTORS = 10_000
+_INDEX_ERRORS = (OSError, MemoryError, RuntimeError)  # of the system; FAISS raises the last
 
 
 def tag_of(commit: Commit) -> str:
@@ -191,10 +192,13 @@ class Ledger:
         records = self.log.commit()
         self.catalog.apply(records, self.log.committed.position)
         if self._added or self._removed:
-            if self._store is None and not self._load_store(tag_of(before)):
-                self._rebuild()
-            else:
-                self._update_store()
+            try:
+                if self._store is None and not self._load_store(tag_of(before)):
+                    self._rebuild()
+                else:
+                    self._update_store()
+            except _INDEX_ERRORS as error:
+                raise CheckpointWriteError(path=self.log.folder.index, detail=error) from error
             self._added.clear()
             self._removed.clear()
         return records
@@ -231,7 +235,7 @@ class Ledger:
                 self._rebuild()
             assert self._store is not None  # noqa: S101 - loaded just above
             self._store.save(tag)
-        except OSError as error:
+        except _INDEX_ERRORS as error:
             raise CheckpointWriteError(path=self.log.folder.index, detail=error) from error
 
     async def in_thread(self, func: Callable[..., T], *args: object) -> T:

@@ -9,23 +9,21 @@ from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lesson15.checkpoint.batch_log import BatchLog
 from lesson15.checkpoint.documents import Manifest
 from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
-from lesson15.checkpoint.layout import BatchFolder, batch_lock
+from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.documents.isolation import ParserPool
-from lesson15.documents.parsed import ParseOptions
 from lesson15.documents.scan import scan
-from lesson15.embedding import Embedder, dimensions_of, open_embedder
-from lesson15.embedding.batcher import MicroBatcher
+from lesson15.embedding import Embedder, dimensions_of
+from lesson15.engine.assembly import Assembly, with_faults
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, Naming, file_fingerprint
 from lesson15.engine.ledger import Ledger
 from lesson15.engine.run import BatchRun, Listener
-from lesson15.engine.work import DocumentWork, IndexingWork
+from lesson15.engine.work import DocumentWork
 from lesson15.errors import (
     BatchExistsError,
     BatchNotFoundError,
@@ -38,8 +36,10 @@ from lesson15.models import BatchReport, BatchState, BatchStatus
 from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.recovery import ErrorRecoveryManager, classify
 from lesson15.settings import Settings
-from lesson15.stores import open_store
 from lesson15.stores.catalog import Catalog
+
+if TYPE_CHECKING:
+    from lesson15.faults import FaultControl, FaultPlan
 
 Paths = Iterable[str | os.PathLike[str]]
 log = get_logger(__name__)
@@ -58,6 +58,8 @@ class BatchProcessor:
         work: what to do to a document instead of indexing it, for other uses of the engine.
         recovery: the retry policy.
         fs: the file system that commits go through, for crash tests.
+        faults: a plan of faults to strike each batch with, or the live control of one batch; see
+            :mod:`lesson15.faults`.
 
     Example:
         >>> processor = BatchProcessor(max_concurrent=4)
@@ -79,6 +81,7 @@ class BatchProcessor:
         recovery: ErrorRecoveryManager | None = None,
         fs: FileSystem | None = None,
         fingerprint: Callable[[str], list[int] | None] = file_fingerprint,
+        faults: FaultPlan | FaultControl | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.max_concurrent = _positive("max_concurrent", max_concurrent)
@@ -90,6 +93,7 @@ class BatchProcessor:
         self._work = work
         self._recovery = recovery
         self._fingerprint = fingerprint
+        self._faults = faults
         self._runs: dict[str, BatchRun] = {}
         self.progress_callbacks: list[ProgressCallback] = []
         self.listeners: list[Listener] = []
@@ -190,13 +194,20 @@ class BatchProcessor:
             raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoints.checkpoint_dir)
         async with AsyncExitStack() as stack:
             stack.enter_context(batch_lock(folder))
+            parts = Assembly(
+                self.settings, self.max_concurrent, self._fs, self._embedder, self._work
+            )
+            if self._faults is not None:
+                parts = with_faults(parts, self._faults, folder, self.listeners, stack)
+            fs = parts.file_system()
+            checkpoints = CheckpointManager(self.checkpoints.checkpoint_dir, fs)
             if is_new:
                 if folder.has_batch:  # made while this process waited for the lock
                     raise self._exists(batch_id)
                 assert paths is not None  # noqa: S101 - a new batch has a source
-                self._create(batch_id, paths)
+                self._create(checkpoints, batch_id, paths)
             manifest = self._check(self.checkpoints.load_manifest(batch_id))
-            batch_log = await asyncio.to_thread(BatchLog, self.checkpoints, batch_id, self._fs)
+            batch_log = await asyncio.to_thread(BatchLog, checkpoints, batch_id, fs)
             try:
                 catalog = await asyncio.to_thread(Catalog.recover, folder, batch_log.committed)
             except BaseException:
@@ -205,14 +216,15 @@ class BatchProcessor:
             ledger = Ledger(
                 batch_log,
                 catalog,
-                lambda: open_store(manifest.store, folder.index, manifest.dimensions),
+                lambda: parts.store(manifest, folder),
                 self.checkpoint_interval,
             )
             stack.push_async_callback(ledger.aclose)
             await ledger.in_thread(ledger.check_segment)
-            return await self._run(stack, folder, manifest, ledger, paths, is_new=is_new)
+            work = parts.document_work(stack, manifest)
+            return await self._run(stack, manifest, ledger, work, paths, is_new=is_new)
 
-    def _create(self, batch_id: str, paths: Paths) -> None:
+    def _create(self, checkpoints: CheckpointManager, batch_id: str, paths: Paths) -> None:
         """Write what makes the batch resumable: the manifest, then an empty checkpoint."""
         embedder = self._embedder or self.settings.embedder
         name = embedder if isinstance(embedder, str) else embedder.name
@@ -229,9 +241,9 @@ class BatchProcessor:
             chunk_chars=self.settings.chunk_chars,
             chunk_overlap_chars=self.settings.chunk_overlap_chars,
         )
-        self.checkpoints.save_manifest(manifest)
+        checkpoints.save_manifest(manifest)
         total = len(paths) if isinstance(paths, Sized) else 0
-        self.checkpoints.save_checkpoint(BatchState(batch_id, total_docs=total))
+        checkpoints.save_checkpoint(BatchState(batch_id, total_docs=total))
 
     def _check(self, manifest: Manifest) -> Manifest:
         """Raise SettingsMismatchError if what was asked for does not fit the batch."""
@@ -251,16 +263,16 @@ class BatchProcessor:
     async def _run(
         self,
         stack: AsyncExitStack,
-        folder: BatchFolder,
         manifest: Manifest,
         ledger: Ledger,
+        work: DocumentWork,
         paths: Paths | None,
         *,
         is_new: bool,
     ) -> dict[str, Any]:
         state = ledger.log.state
         status_before = state.status
-        feed_catalog = Catalog(folder.catalog)
+        feed_catalog = Catalog(ledger.log.folder.catalog)
         stack.callback(feed_catalog.close)
         naming = Naming(manifest.base_dir)
         is_retry = paths is None
@@ -279,7 +291,7 @@ class BatchProcessor:
         run = BatchRun(
             ledger=ledger,
             feed=Feed(source, naming, feed_catalog, self._fingerprint, is_forced=is_retry),
-            work=self._work or self._indexing_work(stack, manifest),
+            work=work,
             recovery=self._recovery
             or ErrorRecoveryManager(
                 self.settings.max_retries,
@@ -323,30 +335,6 @@ class BatchProcessor:
             )
             raise
         return await ledger.in_thread(_report, ledger)
-
-    def _indexing_work(self, stack: AsyncExitStack, manifest: Manifest) -> DocumentWork:
-        settings = self.settings
-        parser = ParserPool(
-            processes=settings.parser_processes or min(self.max_concurrent, os.cpu_count() or 1),
-            options=ParseOptions(
-                chunk_chars=manifest.chunk_chars,
-                chunk_overlap_chars=manifest.chunk_overlap_chars,
-                max_document_bytes=settings.max_document_bytes,
-            ),
-            timeout=settings.parse_timeout,
-            memory_bytes=settings.parser_memory_bytes,
-        )
-        stack.push_async_callback(parser.aclose)
-        embedder = self._embedder
-        batcher = MicroBatcher(
-            (lambda: open_embedder(manifest.embedder))
-            if embedder is None or isinstance(embedder, str)
-            else (lambda: embedder),
-            settings.embed_batch_chunks,
-            settings.embed_timeout,
-        )
-        stack.push_async_callback(batcher.aclose)
-        return IndexingWork(parser, batcher, manifest.dimensions)
 
 
 async def _count(paths: Paths, run: BatchRun) -> None:

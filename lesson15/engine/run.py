@@ -24,6 +24,15 @@ Listener = Callable[[Record], None]
 _REMOVAL_SLICE = 500
 
 
+def announce(listeners: list[Listener], record: Record) -> None:
+    """Tell ``listeners``; one that raises must not stop the batch."""
+    for listener in listeners:
+        try:
+            listener(record)
+        except Exception:
+            log.exception("a listener failed", record=record["t"])
+
+
 class BatchRun:
     """Drives documents from the feed through the work into the ledger."""
 
@@ -186,11 +195,7 @@ class BatchRun:
             self._announce(record)
 
     def _announce(self, record: Record) -> None:
-        for listener in self._listeners:
-            try:
-                listener(record)
-            except Exception:
-                log.exception("a listener failed", record=record["t"])
+        announce(self._listeners, record)
 
     async def remove_vanished(self, statuses: str) -> None:
         """Take documents whose files are gone out of the batch; ``statuses``: an SQL condition."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from lesson15.checkpoint.segment import Vectors
 from lesson15.documents.parsed import ParsedDocument
-from lesson15.embedding.batcher import MicroBatcher
 from lesson15.errors import InvalidResultError
 
 
@@ -52,10 +51,18 @@ class Parser(Protocol):
         ...
 
 
+class ChunkEmbedding(Protocol):
+    """Turns the chunks of one document into vectors; see :mod:`lesson15.embedding.batcher`."""
+
+    async def embed(self, texts: list[str]) -> Vectors:
+        """Vectors (len(texts) x dimensions)."""
+        ...
+
+
 class IndexingWork:
     """Parse, embed, validate: the work of a search index."""
 
-    def __init__(self, parser: Parser, batcher: MicroBatcher, dimensions: int) -> None:
+    def __init__(self, parser: Parser, batcher: ChunkEmbedding, dimensions: int) -> None:
         self._parser = parser
         self._batcher = batcher
         self._dimensions = dimensions
