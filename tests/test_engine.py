@@ -410,6 +410,22 @@ async def test_out_of_memory_lowers_concurrency(make: Make) -> None:
     assert len(limits) == 100
 
 
+async def test_the_end_reaches_workers_that_a_low_limit_keeps_waiting(make: Make) -> None:
+    processor = make(max_concurrent=4)
+
+    async def work(document: SourceDocument) -> DocumentOutcome:
+        if document.doc_id == "hopeless":
+            raise MemoryError
+        while processor._runs["b"].limit.current > 1:
+            await asyncio.sleep(0)
+        return DocumentOutcome()
+
+    processor._work = work
+    batch = processor.process_batch(["d0", "d1", "d2", "hopeless"], "b")
+    report = await asyncio.wait_for(batch, 20)
+    assert (report["processed_docs"], report["failed_docs"]) == (3, 1)
+
+
 async def test_a_failing_listener_does_no_harm(make: Make) -> None:
     processor = make(work=no_op)
     processor.listeners.append(lambda record: 1 / 0)

@@ -22,6 +22,7 @@ from lesson15.cli.common import (
     print_json,
     state_folder,
 )
+from lesson15.cli.faults import Faults, faults_of
 from lesson15.documents.loaders import supported_types
 from lesson15.documents.scan import check_paths, scan
 from lesson15.errors import EmbeddingModelError, Lesson15Error, NoDocumentsError, StorageError
@@ -30,6 +31,7 @@ from lesson15.settings import Settings
 
 if TYPE_CHECKING:
     from lesson15.engine.processor import BatchProcessor
+    from lesson15.faults import FaultControl, FaultPlan
 
 
 @app.command()
@@ -41,6 +43,7 @@ def run(
     checkpoint_interval: Interval = None,
     embedder: Annotated[EmbedderChoice | None, typer.Option(help="Embedding model.")] = None,
     store: Annotated[StoreChoice | None, typer.Option(help="Vector store.")] = None,
+    faults: Faults = None,
     as_json: AsJson = False,
 ) -> None:
     """Process documents as a new batch."""
@@ -52,7 +55,13 @@ def run(
 
     batch_id = batch_id or new_batch_id()
     processor = _processor(
-        settings, state_dir, max_concurrent, checkpoint_interval, embedder, store
+        settings,
+        state_dir,
+        max_concurrent,
+        checkpoint_interval,
+        faults_of(faults, state_dir, batch_id),
+        embedder,
+        store,
     )
     _drive(processor, batch_id, processor.process_batch(paths, batch_id), as_json)
 
@@ -63,10 +72,12 @@ def resume(
     state_dir: StateDir = None,
     max_concurrent: MaxConcurrent = None,
     checkpoint_interval: Interval = None,
+    faults: Faults = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a batch; a finished one is only looked over for changed files."""
-    processor = _processor(Settings(), state_dir, max_concurrent, checkpoint_interval)
+    chosen = faults_of(faults, state_dir, batch_id)
+    processor = _processor(Settings(), state_dir, max_concurrent, checkpoint_interval, chosen)
     _drive(processor, batch_id, processor.resume_batch(batch_id), as_json)
 
 
@@ -76,10 +87,12 @@ def retry_failed(
     state_dir: StateDir = None,
     max_concurrent: MaxConcurrent = None,
     checkpoint_interval: Interval = None,
+    faults: Faults = None,
     as_json: AsJson = False,
 ) -> None:
     """Work on the dead-letter list of a batch again."""
-    processor = _processor(Settings(), state_dir, max_concurrent, checkpoint_interval)
+    chosen = faults_of(faults, state_dir, batch_id)
+    processor = _processor(Settings(), state_dir, max_concurrent, checkpoint_interval, chosen)
     _drive(processor, batch_id, processor.retry_failed(batch_id), as_json)
 
 
@@ -88,6 +101,7 @@ def _processor(
     state_dir: Path | None,
     max_concurrent: int | None,
     interval: int | None,
+    faults: FaultPlan | FaultControl | None,
     embedder: EmbedderChoice | None = None,
     store: StoreChoice | None = None,
 ) -> BatchProcessor:
@@ -100,6 +114,7 @@ def _processor(
         embedder=embedder.value if embedder else None,
         store=store.value if store else None,
         settings=settings,
+        faults=faults,
     )
 
 

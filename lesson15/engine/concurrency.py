@@ -27,6 +27,7 @@ class AdaptiveLimit:
         self.current = maximum
         self._successes = 0
         self._raised = asyncio.Event()
+        self._is_over = False
 
     def succeed(self) -> None:
         """Count one document done; a full round of them raises the limit by one."""
@@ -47,9 +48,14 @@ class AdaptiveLimit:
             log.warning("concurrency lowered", limit=self.current, reason=reason)
 
     async def admit(self, number: int) -> None:
-        """Wait until worker ``number`` (from 0) is within the limit."""
-        while number >= self.current:
+        """Wait until worker ``number`` (from 0) is within the limit, or all work is given out."""
+        while number >= self.current and not self._is_over:
             await self._raised.wait()
+
+    def end(self) -> None:
+        """Let every worker pass: there is no more work, and each must learn of it."""
+        self._is_over = True
+        self._raised.set()
 
 
 class PressureMonitor:

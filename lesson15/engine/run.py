@@ -124,6 +124,7 @@ class BatchRun:
                 await limit.admit(number)
             document = feed.pop() or await feed.next()
             if document is None:
+                limit.end()
                 return
             record = await self._process(document)
             self._tell(record)
