@@ -416,7 +416,7 @@ async def test_the_end_reaches_workers_that_a_low_limit_keeps_waiting(make: Make
     async def work(document: SourceDocument) -> DocumentOutcome:
         if document.doc_id == "hopeless":
             raise MemoryError
-        while processor._runs["b"].limit.current > 1:
+        while processor._runs["b"].limit.current > 1:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0)
         return DocumentOutcome()
 

@@ -72,6 +72,8 @@ class Ledger:
         self._added: list[tuple[int, Vectors]] = []
         self._removed: list[int] = []
         self._thread = ThreadPoolExecutor(1, "lesson15-commit")
+        # What failed half-way must not be gone on with: a later commit would promise lost bytes.
+        self._failure: BaseException | None = None
         self.is_committing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -111,7 +113,11 @@ class Ledger:
             record["fp"] = outcome.fingerprint
             record["sha"] = outcome.sha256
         if outcome.vectors is not None and texts:
-            row, ref = self.log.append_block(outcome.vectors, texts)
+            try:
+                row, ref = self.log.append_block(outcome.vectors, texts)
+            except CheckpointWriteError as error:
+                self._failure = error
+                raise
             record["row"] = row
             record["seg"] = [ref.offset, ref.length, ref.crc]
             self._added.append((row, outcome.vectors))
@@ -170,22 +176,30 @@ class Ledger:
     async def commit(self) -> None:
         """Make everything appended durable, then bring catalogue and index up to it.
 
+        A caller that is cancelled leaves the commit running, and :meth:`settled` waits for it.
+
         Raises:
-            CheckpointWriteError: the system refused; the last commit stays in force.
+            CheckpointWriteError: the system refused, now or before; the last commit stays in force.
             CatalogError: the commit is done, but not applied to the catalogue.
         """
         await self.settled()
+        if self._failure is not None:
+            raise self._failure
         if not self.log.is_dirty:
             return
         self.is_committing = True
         self._idle.clear()
-        try:
-            records = await self.in_thread(self._commit)
+        commit = asyncio.get_running_loop().run_in_executor(self._thread, self._commit)
+        commit.add_done_callback(self._end_commit)
+        await asyncio.shield(commit)
+
+    def _end_commit(self, commit: asyncio.Future[list[Record]]) -> None:
+        self.is_committing = False
+        self._idle.set()
+        self._failure = commit.exception()
+        if self._failure is None:
             self.pending = 0
-            self.on_commit(records)
-        finally:
-            self.is_committing = False
-            self._idle.set()
+            self.on_commit(commit.result())
 
     def _commit(self) -> list[Record]:
         before = self.log.committed

@@ -34,6 +34,7 @@ def run(here: Path, make: Callable[..., BatchProcessor]) -> Run:
     """Runs a batch under rules; the report, with the last record of each document."""
 
     async def run(*rules: FaultRule, batch: str = "b", seed: int = 15, **options: Any) -> Any:
+        options.setdefault("max_concurrent", 2)
         processor = make(faults=plan(*rules, seed=seed), **options)
         records: dict[str, dict[str, Any]] = {}
         faults: list[dict[str, Any]] = []
