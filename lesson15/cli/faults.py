@@ -82,12 +82,11 @@ def points(as_json: AsJson = False) -> None:
     if as_json:
         print_json({point: [k for k in FaultKind if k in ALLOWED[point]] for point in FaultPoint})
         return
-    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     headers = [point.replace("_", "_\n") for point in FaultPoint]  # to fit 80 columns
-    table = Table("kind", *headers, box=box.SIMPLE, pad_edge=False)
+    table = Table("kind", *headers, box=None, padding=(0, 1, 0, 0))
     for kind in FaultKind:
         table.add_row(kind, *("x" if kind in ALLOWED[point] else "" for point in FaultPoint))
     Console().print(table)

@@ -190,11 +190,17 @@ def test_a_control_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 async def test_cancelling_waits_for_the_commit_that_runs(
     here: Path, make: Any, state: Path
 ) -> None:
-    processor = make(faults=plan(rule("fsync", "delay", seconds=0.3, documents="journal.log")))
+    """The record of the cancelling must not get into a commit that does not write it."""
+    processor = make(
+        faults=plan(
+            rule("fsync", "delay", seconds=0.3, documents="journal.log", nth=1),
+            rule("checkpoint_write", "system_error", documents="journal.log", nth=2),
+        )
+    )
     processor.listeners.append(lambda r: processor.cancel() if r["t"] == "fault" else None)
-    report = await processor.process_batch(["docs"], "b")
-    assert report["status"] == "cancelled"
-    saved = CheckpointManager(state).load_checkpoint("b")
-    assert saved.processed_docs == report["processed_docs"] > 0
-    assert verify("b", state).is_clean
+    with pytest.raises(CheckpointWriteError):
+        await processor.process_batch(["docs"], "b")
+    assert CheckpointManager(state).load_checkpoint("b").processed_docs > 0
+    interrupted = verify("b", state)
+    assert interrupted.is_clean, interrupted.faults
     assert (await make().resume_batch("b"))["processed_docs"] == 10
