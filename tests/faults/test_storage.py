@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import random
 from pathlib import Path
@@ -197,9 +198,10 @@ async def test_cancelling_waits_for_the_commit_that_runs(
             rule("checkpoint_write", "system_error", documents="journal.log", nth=2),
         )
     )
-    processor.listeners.append(lambda r: processor.cancel() if r["t"] == "fault" else None)
+    batch = asyncio.create_task(processor.process_batch(["docs"], "b"))
+    processor.listeners.append(lambda r: batch.cancel() if r.get("kind") == "delay" else None)
     with pytest.raises(CheckpointWriteError):
-        await processor.process_batch(["docs"], "b")
+        await batch
     assert CheckpointManager(state).load_checkpoint("b").processed_docs > 0
     interrupted = verify("b", state)
     assert interrupted.is_clean, interrupted.faults
