@@ -15,7 +15,7 @@ from lesson15.documents.parsed import ParsedDocument
 from lesson15.documents.step_faults import KINDS as KINDS_IN_PARSER
 from lesson15.documents.step_faults import StepFault
 from lesson15.embedding import Embedder
-from lesson15.embedding.base import Vectors
+from lesson15.embedding.base import ParallelEmbedder, Vectors
 from lesson15.embedding.batcher import MicroBatcher
 from lesson15.faults.effects import Effects, exception_of
 from lesson15.faults.injector import Fault, FaultInjector
@@ -117,13 +117,16 @@ class FaultyBatcher:
 
 
 class FaultyEmbedder:
-    """Carries out, in the embedding thread, the faults that chunks bring along."""
+    """Carries out, in an embedding thread, the faults that chunks bring along."""
 
     def __init__(self, embedder: Embedder, effects: Effects) -> None:
         self.name = embedder.name
         self.dimensions = embedder.dimensions
         self._embedder = embedder
         self._effects = effects
+        if isinstance(embedder, ParallelEmbedder):  # then this is one too
+            self.threads = embedder.threads
+            self.begin_thread = embedder.begin_thread
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """As the embedder's own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -174,9 +175,24 @@ async def test_other_work_has_a_result_too(make: Any) -> None:
     assert [failure["doc_id"] for failure in report["failures"]] == ["a"]
 
 
-async def test_an_embedder_object_is_wrapped(run: Run) -> None:
-    report, _, _ = await run(rule("embed", "network_timeout", times=1), embedder=HashingEmbedder())
+class TwoThreads(HashingEmbedder):
+    threads = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: set[int] = set()
+
+    def begin_thread(self) -> None:
+        self.begun.add(threading.get_ident())
+
+
+async def test_an_embedder_of_several_threads_remains_one(run: Run) -> None:
+    embedder = TwoThreads()
+    report, _, _ = await run(
+        rule("embed", "delay", seconds=1, times=1), embedder=embedder, max_concurrent=4
+    )
     assert report["processed_docs"] == 10
+    assert len(embedder.begun) == 2
 
 
 async def test_a_hang_ends_when_the_plan_is_cleared(here: Path, make: Any, state: Path) -> None:
