@@ -9,7 +9,7 @@ import orjson
 
 from lesson15.checkpoint.filesystem import OsFileSystem, replace_file
 from lesson15.checkpoint.layout import BatchFolder
-from lesson15.errors import StorageError
+from lesson15.errors import FaultPlanError, StorageError
 from lesson15.faults.plan import FaultPlan
 
 
@@ -36,7 +36,12 @@ class FaultControl:
     @property
     def plan(self) -> FaultPlan:
         """The plan in force; empty if none was set. Raises FaultPlanError on a damaged file."""
-        return FaultPlan.load(self.path) if self.path.exists() else FaultPlan()
+        try:
+            return FaultPlan.load(self.path)
+        except FaultPlanError:
+            if self.path.exists():
+                raise
+            return FaultPlan()
 
     def set(self, plan: FaultPlan) -> None:
         """Put ``plan`` in force, in place of the one before; its counts begin anew.
@@ -47,8 +52,15 @@ class FaultControl:
         self._replace(self.path, plan.to_json().encode())
 
     def clear(self) -> None:
-        """Let no more faults strike, and let go what hangs."""
-        self.path.unlink(missing_ok=True)
+        """Let no more faults strike, and let go what hangs.
+
+        Raises:
+            StorageError: the file cannot be removed.
+        """
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(path=self.path, detail=error) from error
 
     @property
     def fired(self) -> dict[str, int]:
