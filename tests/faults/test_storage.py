@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +182,15 @@ async def test_without_a_plan_the_control_file_does_nothing(
     control.set(plan(rule("parse", "parse_error"), rule("rename", "system_error")))
     assert (await make().process_batch(["docs"], "b"))["processed_docs"] == 10
     assert control.fired == {}
+
+
+def test_without_a_plan_no_code_of_faults_is_loaded(docs: Path, state: Path) -> None:
+    code = (
+        "import sys, lesson15\n"
+        "lesson15.run([sys.argv[1]], 'b', state_dir=sys.argv[2], embedder='hashing')\n"
+        "sys.exit(any(name.startswith('lesson15.faults') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code, docs, state], check=False).returncode == 0
 
 
 def test_a_control_file_that_cannot_be_changed_is_named(tmp_path: Path) -> None:
