@@ -4,16 +4,19 @@ python benchmarks/faults.py                    # the working tree against the re
 python benchmarks/faults.py --base REVISION    # against another one
 
 No-op documents, the engine's own cost and nothing else. The base has no seam for faults: it is
-checked out into a temporary worktree. Each process runs one variant; the three take turns, in an
-order that changes every round, and each round gives one ratio. On a machine with other work the
-sharpest figure is the ratio of the least processor time that each variant ever took.
+checked out into a temporary worktree. Each variant has a process of its own that stays; they take
+short turns, in an order that changes every round, so that other work on the machine meets them
+alike. Each round gives one ratio; the median of many is given with its 95 % confidence interval,
+for the wall clock and for processor time, which is the sharper of the two on a busy machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
+import math
 import os
 import random
 import statistics
@@ -28,8 +31,8 @@ ROOT = Path(__file__).parent.parent
 VARIANTS = ("base", "off", "empty plan")
 
 
-def run_one(variant: str, count: int, interval: int) -> dict[str, float]:
-    """Microseconds a document of one variant, by the wall clock and by the processor's."""
+def serve(variant: str, count: int, interval: int) -> None:
+    """Run ``count`` documents for each line on stdin; print microseconds a document by clock."""
     from lesson15 import BatchProcessor
     from lesson15.engine.work import DocumentOutcome, SourceDocument
 
@@ -41,23 +44,18 @@ def run_one(variant: str, count: int, interval: int) -> dict[str, float]:
         from lesson15.faults import FaultPlan
 
         options["faults"] = FaultPlan()
-
-    def run(documents: int) -> None:
+    for _ in sys.stdin:
         with tempfile.TemporaryDirectory() as folder:
             processor = BatchProcessor(
                 10, interval, state_dir=folder, work=no_op, fingerprint=lambda _: None, **options
             )
-            names = (f"doc/{number:09d}" for number in range(documents))
+            names = (f"doc/{number:09d}" for number in range(count))
+            wall, cpu = time.perf_counter(), time.process_time()
             report = asyncio.run(processor.process_batch(names, "bench"))
-            assert report["processed_docs"] == documents, report
-
-    run(count // 10)  # so that imports and warm-up are not measured
-    wall, processor_time = time.perf_counter(), time.process_time()
-    run(count)
-    return {
-        "wall": (time.perf_counter() - wall) / count * 1e6,
-        "processor": (time.process_time() - processor_time) / count * 1e6,
-    }
+            taken = {"wall": time.perf_counter() - wall, "processor": time.process_time() - cpu}
+        assert report["processed_docs"] == count, report
+        reading = {clock: seconds / count * 1e6 for clock, seconds in taken.items()}
+        print(json.dumps(reading), flush=True)
 
 
 def git(*arguments: str) -> str:
@@ -68,51 +66,76 @@ def git(*arguments: str) -> str:
 
 def compare(base: str, count: int, interval: int, rounds: int) -> dict[str, Any]:
     """Each variant ``rounds`` times, and the medians of the ratios to the base."""
-    found: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
     with tempfile.TemporaryDirectory() as folder:
         git("worktree", "add", "--detach", folder, base)
+        servers = {}
         try:
-            for number in range(rounds):
-                for variant in random.Random(number).sample(VARIANTS, len(VARIANTS)):
-                    tree = folder if variant == "base" else str(ROOT)
-                    command = [sys.executable, __file__, "--one", variant, "--count", str(count),
-                               "--interval", str(interval)]  # fmt: skip
-                    done = subprocess.run(
-                        command, env={**os.environ, "PYTHONPATH": tree}, stdout=subprocess.PIPE,
-                        cwd=folder, check=True,
-                    )  # fmt: skip
-                    found[variant].append(json.loads(done.stdout))
+            for variant in VARIANTS:
+                tree = folder if variant == "base" else str(ROOT)
+                servers[variant] = subprocess.Popen(
+                    [sys.executable, __file__, "--serve", variant, "--count", str(count),
+                     "--interval", str(interval)],
+                    env={**os.environ, "PYTHONPATH": tree}, cwd=folder, text=True,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                )  # fmt: skip
+            measure(servers, 3, random.Random(0))  # warm up
+            found = measure(servers, rounds, random.Random(1))
         finally:
+            for server in servers.values():
+                server.communicate()
             git("worktree", "remove", "--force", folder)
     result: dict[str, Any] = {"documents": count, "rounds": rounds, "base": git("rev-parse", base)}
-    for variant, readings in found.items():
-        for clock in ("wall", "processor"):
-            values = [reading[clock] for reading in readings]
-            result[f"{variant}, {clock} us/doc"] = round(statistics.median(values), 2)
-            if variant != "base":
-                least = min(values) / min(reading[clock] for reading in found["base"])
-                result[f"{variant}, {clock} ratio of the least"] = round(least, 4)
-                ratios = [
-                    value / before[clock]
-                    for value, before in zip(values, found["base"], strict=True)
-                ]
-                result[f"{variant}, {clock} ratio"] = round(statistics.median(ratios), 4)
-                low, _, high = statistics.quantiles(ratios, n=4)
-                result[f"{variant}, {clock} quartiles"] = [round(low, 4), round(high, 4)]
+    for variant, clock in itertools.product(VARIANTS, ("wall", "processor")):
+        values = [reading[clock] for reading in found[variant]]
+        result[f"{variant}, {clock}"] = {"us_per_doc": round(statistics.median(values), 2)}
+        if variant != "base":
+            base_values = [reading[clock] for reading in found["base"]]
+            ratios = [value / other for value, other in zip(values, base_values, strict=True)]
+            result[f"{variant}, {clock}"] |= median_with_interval(ratios)
     return result
+
+
+def measure(
+    servers: dict[str, subprocess.Popen[str]], rounds: int, dice: random.Random
+) -> dict[str, list[dict[str, float]]]:
+    """The readings of each server, which take turns."""
+    found: dict[str, list[dict[str, float]]] = {variant: [] for variant in servers}
+    for _ in range(rounds):
+        for variant in dice.sample(VARIANTS, len(VARIANTS)):
+            server = servers[variant]
+            assert server.stdin is not None
+            assert server.stdout is not None
+            server.stdin.write("go\n")
+            server.stdin.flush()
+            found[variant].append(json.loads(server.stdout.readline()))
+    return found
+
+
+def median_with_interval(ratios: list[float]) -> dict[str, Any]:
+    """The median and its 95 % confidence interval, by the ranks of the binomial distribution."""
+    ordered = sorted(ratios)
+    middle, reach = len(ordered) / 2, 0.98 * math.sqrt(len(ordered))
+    low, high = (
+        ordered[max(0, int(middle - reach))],
+        ordered[int(min(middle + reach, middle * 2 - 1))],
+    )
+    return {
+        "ratio": round(statistics.median(ordered), 4),
+        "interval_95": [round(low, 4), round(high, 4)],
+    }
 
 
 def main() -> None:
     """Parse arguments and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", help="Git revision without the seam.")
-    parser.add_argument("--one", choices=VARIANTS, help=argparse.SUPPRESS)
-    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--serve", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--count", type=int, default=5_000)
     parser.add_argument("--interval", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=300)
     args = parser.parse_args()
-    if args.one:
-        print(json.dumps(run_one(args.one, args.count, args.interval)))
+    if args.serve:
+        serve(args.serve, args.count, args.interval)
         return
     first = git("log", "--diff-filter=A", "--format=%H", "--", "lesson15/faults/injector.py")
     base = args.base or f"{first.splitlines()[-1]}^"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-GUARDED = ("lesson15/engine/", "lesson15/checkpoint/", "lesson15/recovery.py")
+GUARDED = ("lesson15/engine/", "lesson15/checkpoint/", "lesson15/faults/", "lesson15/recovery.py")
 
 
 def main() -> None:
