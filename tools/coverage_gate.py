@@ -24,7 +24,7 @@ def main() -> None:
             covered += summary["covered_branches"]
             total += summary["num_branches"]
     percent = 100 * covered / total
-    print(f"branches of engine, checkpoint, faults, recovery: {covered} of {total}, {percent:.1f} %")
+    print(f"branches of {', '.join(GUARDED)}: {covered} of {total}, {percent:.1f} %")
     if percent < float(sys.argv[1]):
         sys.exit(f"that is below {sys.argv[1]} %")
 
