@@ -7,7 +7,8 @@ No-op documents, the engine's own cost and nothing else. The base has no seam fo
 checked out into a temporary worktree. Each variant has a process of its own that stays; they take
 short turns, in an order that changes every round, so that other work on the machine meets them
 alike. Each round gives one ratio; the median of many is given with its 95 % confidence interval,
-for the wall clock and for processor time, which is the sharper of the two on a busy machine.
+for the wall clock and for processor time, which is the sharper of the two on a busy machine. The
+number of calls of the package's functions is exact on any.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
@@ -44,7 +48,8 @@ def serve(variant: str, count: int, interval: int) -> None:
         from lesson15.faults import FaultPlan
 
         options["faults"] = FaultPlan()
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        calls = count_calls() if line == "calls\n" else None
         with tempfile.TemporaryDirectory() as folder:
             processor = BatchProcessor(
                 10, interval, state_dir=folder, work=no_op, fingerprint=lambda _: None, **options
@@ -55,7 +60,24 @@ def serve(variant: str, count: int, interval: int) -> None:
             taken = {"wall": time.perf_counter() - wall, "processor": time.process_time() - cpu}
         assert report["processed_docs"] == count, report
         reading = {clock: seconds / count * 1e6 for clock, seconds in taken.items()}
+        if calls is not None:
+            sys.setprofile(None)
+            threading.setprofile(None)
+            reading = {"calls": calls.total() / count}
         print(json.dumps(reading), flush=True)
+
+
+def count_calls() -> Counter[str]:
+    """Count, from now on and in new threads too, the calls of functions of lesson15, by file."""
+    calls: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_globals.get("__name__", "").startswith("lesson15"):
+            calls[frame.f_code.co_filename] += 1
+
+    threading.setprofile(note)
+    sys.setprofile(note)
+    return calls
 
 
 def git(*arguments: str) -> str:
@@ -79,12 +101,14 @@ def compare(base: str, count: int, interval: int, rounds: int) -> dict[str, Any]
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 )  # fmt: skip
             measure(servers, 3, random.Random(0))  # warm up
+            calls = measure(servers, 1, random.Random(0), "calls")
             found = measure(servers, rounds, random.Random(1))
         finally:
             for server in servers.values():
                 server.communicate()
             git("worktree", "remove", "--force", folder)
     result: dict[str, Any] = {"documents": count, "rounds": rounds, "base": git("rev-parse", base)}
+    result["calls_per_doc"] = {variant: found[0]["calls"] for variant, found in calls.items()}
     for variant, clock in itertools.product(VARIANTS, ("wall", "processor")):
         values = [reading[clock] for reading in found[variant]]
         result[f"{variant}, {clock}"] = {"us_per_doc": round(statistics.median(values), 2)}
@@ -96,7 +120,7 @@ def compare(base: str, count: int, interval: int, rounds: int) -> dict[str, Any]
 
 
 def measure(
-    servers: dict[str, subprocess.Popen[str]], rounds: int, dice: random.Random
+    servers: dict[str, subprocess.Popen[str]], rounds: int, dice: random.Random, what: str = "time"
 ) -> dict[str, list[dict[str, float]]]:
     """The readings of each server, which take turns."""
     found: dict[str, list[dict[str, float]]] = {variant: [] for variant in servers}
@@ -105,7 +129,7 @@ def measure(
             server = servers[variant]
             assert server.stdin is not None
             assert server.stdout is not None
-            server.stdin.write("go\n")
+            server.stdin.write(f"{what}\n")
             server.stdin.flush()
             found[variant].append(json.loads(server.stdout.readline()))
     return found
