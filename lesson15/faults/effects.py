@@ -84,7 +84,8 @@ def exception_of(fault: Fault) -> Exception | None:
     if kind is FaultKind.SYSTEM_ERROR:
         return StorageError(path=document, detail=why)
     if kind is FaultKind.NETWORK_TIMEOUT:
-        return NetworkTimeoutError(operation=f"{document}: {why}", seconds=fault.rule.seconds)
+        operation = f"{document}: {point.value} (injected fault)"
+        return NetworkTimeoutError(operation=operation, seconds=fault.rule.seconds)
     if kind is FaultKind.FILE_NOT_FOUND:
         return DocumentNotFoundError(path=document)
     if kind is FaultKind.OUT_OF_MEMORY:
