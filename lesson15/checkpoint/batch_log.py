@@ -64,7 +64,8 @@ class BatchLog:
         """
         if not self.has_run:
             self.has_run = True
-            self.append({"t": "run", "at": time.time(), "pid": os.getpid()})
+            total = self.state.total_docs
+            self.append({"t": "run", "at": time.time(), "pid": os.getpid(), "n": total})
         self._journal.append(record)
         self.records.append(record)
         fold(self.state, record)
@@ -87,12 +88,14 @@ class BatchLog:
         return row, ref
 
     def commit(self) -> list[Record]:
-        """Make everything appended durable, and return its records.
+        """Make everything appended durable, and return its records; the last is a ``commit``.
 
         Raises:
             CheckpointWriteError: the system refused; the last commit stays in force, and this
                 object must not be used again.
         """
+        number = self._committed.number + 1
+        self.append({"t": "commit", "n": number, "at": time.time()})
         try:
             self._segment.flush()
             self._journal.flush()
@@ -100,7 +103,7 @@ class BatchLog:
             raise CheckpointWriteError(path=self.folder.root, detail=error) from error
         position = self._journal.position
         commit = Commit(
-            number=self._committed.number + 1,
+            number=number,
             journal_bytes=position.offset,
             journal_crc=position.crc,
             segment_bytes=self._segment.offset,

@@ -346,9 +346,7 @@ async def _count(paths: Paths, run: BatchRun) -> None:
     """Count the source in a thread, for percentages and ETA."""
     total = await asyncio.to_thread(lambda: sum(1 for _ in scan(paths)))
     await run.ledger.settled()
-    state = run.ledger.log.state
-    state.total_docs = max(total, state.settled_docs)
-    run.progress.total_items = state.total_docs
+    run.note_total(total)
 
 
 def _report(ledger: Ledger) -> dict[str, Any]:
