@@ -46,6 +46,10 @@ class BatchExistsError(UsageError):
     """
 
 
+class EventOutOfRangeError(UsageError):
+    """Batch {batch_id!r} has no event {n}: give a number from 0 to {count}."""
+
+
 class InvalidBatchIdError(UsageError):
     """{batch_id!r} is not a batch id. Use 1 to 100 letters, digits, dots, dashes or underscores,
     starting with a letter or a digit.

@@ -33,7 +33,7 @@ class CheckpointManager:
         self, checkpoint_dir: Path | str = "checkpoints", fs: FileSystem | None = None
     ) -> None:
         self.checkpoint_dir = Path(checkpoint_dir)
-        self._fs = fs or OsFileSystem()
+        self.fs = fs or OsFileSystem()
 
     def folder(self, batch_id: str) -> BatchFolder:
         """The paths of ``batch_id``; raises InvalidBatchIdError."""
@@ -55,8 +55,8 @@ class CheckpointManager:
         previous = state.last_checkpoint
         state.last_checkpoint = time.time()
         try:
-            self._fs.make_folder(folder.root)
-            replace_file(self._fs, folder.checkpoint, encode_checkpoint(state, commit))
+            self.fs.make_folder(folder.root)
+            replace_file(self.fs, folder.checkpoint, encode_checkpoint(state, commit))
         except OSError as error:
             state.last_checkpoint = previous
             raise CheckpointWriteError(path=folder.checkpoint, detail=error) from error
@@ -92,8 +92,8 @@ class CheckpointManager:
         """Make ``manifest`` durable; raises CheckpointWriteError."""
         folder = self.folder(manifest.batch_id)
         try:
-            self._fs.make_folder(folder.root)
-            replace_file(self._fs, folder.manifest, encode_manifest(manifest))
+            self.fs.make_folder(folder.root)
+            replace_file(self.fs, folder.manifest, encode_manifest(manifest))
         except OSError as error:
             raise CheckpointWriteError(path=folder.manifest, detail=error) from error
 

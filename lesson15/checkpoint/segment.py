@@ -55,7 +55,12 @@ class SegmentWriter:
         body = vectors.astype("<f4", copy=False).tobytes() + text
         sizes = struct.pack("<III", count, dimensions, len(text))
         crc = zlib.crc32(body, zlib.crc32(sizes))
-        block = _HEADER.pack(_MAGIC, crc, count, dimensions, len(text)) + body
+        return self.append_block(
+            _HEADER.pack(_MAGIC, crc, count, dimensions, len(text)) + body, crc
+        )
+
+    def append_block(self, block: bytes, crc: int) -> BlockRef:
+        """Add a block as :meth:`SegmentReader.read_block` returns it."""
         ref = BlockRef(self.offset, len(block), crc)
         self._pending.append(block)
         self._pending_bytes += len(block)
@@ -114,6 +119,16 @@ class SegmentReader:
         Raises:
             CorruptCheckpointError: the block is missing, cut short or fails its checksum.
         """
+        block = self.read_block(ref)
+        _, _, count, dimensions, text_bytes = _HEADER.unpack_from(block)
+        split = _HEADER.size + 4 * count * dimensions
+        if split + text_bytes != len(block):
+            raise self._damaged(ref, "has sizes that do not add up")
+        vectors = np.frombuffer(block, "<f4", count * dimensions, _HEADER.size)
+        return vectors.reshape(count, dimensions).astype(np.float32), orjson.loads(block[split:])
+
+    def read_block(self, ref: BlockRef) -> bytes:
+        """The bytes of the block at ``ref``, checked; raises as :meth:`read` does."""
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, os.O_RDONLY)
@@ -122,14 +137,10 @@ class SegmentReader:
             raise CorruptCheckpointError(path=self._path, detail=str(error)) from error
         if len(block) != ref.length or len(block) < _HEADER.size:
             raise self._damaged(ref, "is cut short")
-        magic, crc, count, dimensions, text_bytes = _HEADER.unpack_from(block)
-        split = _HEADER.size + 4 * count * dimensions
+        magic, crc, *_ = _HEADER.unpack_from(block)
         if magic != _MAGIC or crc != ref.crc or zlib.crc32(memoryview(block)[8:]) != crc:
             raise self._damaged(ref, "fails its checksum")
-        if split + text_bytes != len(block):
-            raise self._damaged(ref, "has sizes that do not add up")
-        vectors = np.frombuffer(block, "<f4", count * dimensions, _HEADER.size)
-        return vectors.reshape(count, dimensions).astype(np.float32), orjson.loads(block[split:])
+        return block
 
     def _damaged(self, ref: BlockRef, how: str) -> CorruptCheckpointError:
         return CorruptCheckpointError(
