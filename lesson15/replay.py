@@ -32,6 +32,7 @@ class Recording:
 
     Raises:
         BatchNotFoundError: there is no such batch.
+        BatchKeyError: it is encrypted, and its key is not at hand.
         CorruptCheckpointError: its journal is damaged.
 
     Example:
@@ -46,11 +47,13 @@ class Recording:
         _, commit = self._manager.load(batch_id)
         self._journal = self._manager.folder(batch_id).journal
         self._end = commit.position
+        self._cipher = self._manager.cipher(batch_id, commit)
         self._times = array("d")
         self._commits: list[int] = []
         state, time, last = BatchState(batch_id), 0.0, Position()
         self._marks = [(last, replace(state))]
-        for last, record in read_journal(self._journal, stop=self._end):
+        entries = read_journal(self._journal, stop=self._end, cipher=self._cipher)
+        for last, record in entries:
             fold(state, record)
             time = max(time, record.get("at", time))
             self._times.append(time)
@@ -77,7 +80,7 @@ class Recording:
 
     def _read(self, start: int, stop: int) -> Iterator[Record]:
         index, skipped = divmod(start, _STRIDE)
-        entries = read_journal(self._journal, self._marks[index][0], self._end)
+        entries = read_journal(self._journal, self._marks[index][0], self._end, self._cipher)
         for _, record in islice(entries, skipped, max(skipped, skipped + stop - start)):
             yield record
 

@@ -34,12 +34,15 @@ class BatchLog:
         self.folder = manager.folder(batch_id)
         self.state, self._committed = manager.load(batch_id)
         commit = self._committed
+        self.cipher = manager.cipher(batch_id, commit)
         try:
             self.dropped_bytes = _cut(fs, self.folder.journal, commit.journal_bytes) + _cut(
                 fs, self.folder.segment, commit.segment_bytes
             )
-            self._journal = JournalWriter(fs, self.folder.journal, commit.position)
-            self._segment = SegmentWriter(fs, self.folder.segment, commit.segment_bytes)
+            self._journal = JournalWriter(fs, self.folder.journal, commit.position, self.cipher)
+            self._segment = SegmentWriter(
+                fs, self.folder.segment, commit.segment_bytes, self.cipher
+            )
         except OSError as error:
             raise CheckpointWriteError(path=self.folder.root, detail=error) from error
         self._next_row = commit.next_row
@@ -102,12 +105,14 @@ class BatchLog:
         except OSError as error:
             raise CheckpointWriteError(path=self.folder.root, detail=error) from error
         position = self._journal.position
-        commit = Commit(
-            number=number,
-            journal_bytes=position.offset,
-            journal_crc=position.crc,
-            segment_bytes=self._segment.offset,
-            next_row=self._next_row,
+        commit = self._committed.model_copy(
+            update={
+                "number": number,
+                "journal_bytes": position.offset,
+                "journal_crc": position.crc,
+                "segment_bytes": self._segment.offset,
+                "next_row": self._next_row,
+            }
         )
         self._manager.save_checkpoint(self.state, commit)
         self._committed = commit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from lesson15.cli import batches, replay, views  # noqa: F401 - importing registers their commands
+from lesson15.cli import batches, keys, replay, views  # noqa: F401 - importing registers their commands
 from lesson15.cli.common import ExitCode, app
 from lesson15.errors import EmbeddingModelError, StorageError, UsageError
 from lesson15.logs import log_to_stderr

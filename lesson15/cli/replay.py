@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,8 @@ from lesson15.replay import Recording
 
 _SHOWN = 100
 _BAR = 30
+_NAME_CHARS = 40
+_NARROWEST = {"time, s": 8, "document": 16, "note": 12}
 
 
 @app.command()
@@ -87,14 +89,15 @@ def _print_timeline(recording: Recording, start: int, stop: int) -> None:
     table = Table()
     for name in ("#", "time, s", "event", "document", "worker", "seconds", "note"):
         is_text = name in ("event", "document", "note")
-        table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
+        justify: Literal["left", "right"] = "left" if is_text else "right"
+        table.add_column(name, justify=justify, no_wrap=True, min_width=_NARROWEST.get(name, 6))
     begin = recording.time(0)
     for number, record in enumerate(recording.events(start, stop), start + 1):
         table.add_row(
             str(number),
             f"{record['at'] - begin:+.3f}" if "at" in record else "",
             record["t"],
-            record.get("id"),
+            _tail(record.get("id") or ""),
             str(record.get("w", "")),
             f"{record['sec']:.3f}" if "sec" in record else "",
             _note(record),
@@ -102,6 +105,11 @@ def _print_timeline(recording: Recording, start: int, stop: int) -> None:
     Console(markup=False, highlight=False).print(table)
     if stop - start < len(recording):
         print(f"{stop - start} of {len(recording)} events: --from and --to choose others.")
+
+
+def _tail(doc_id: str) -> str:
+    """The end of a name says more than its beginning."""
+    return doc_id if len(doc_id) <= _NAME_CHARS else "…" + doc_id[1 - _NAME_CHARS :]
 
 
 def _note(record: Record) -> str:

@@ -231,7 +231,7 @@ class Ledger:
 
     def _rebuild(self) -> None:
         assert self._store is not None  # noqa: S101 - loaded by the caller
-        with SegmentReader(self.log.folder.segment) as reader:
+        with SegmentReader(self.log.folder.segment, self.log.cipher) as reader:
             rebuild_index(self._store, self.catalog, reader)
 
     def _update_store(self) -> None:

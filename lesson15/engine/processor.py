@@ -13,8 +13,9 @@ from typing import Any
 
 from lesson15.checkpoint.batch_log import BatchLog
 from lesson15.checkpoint.documents import Manifest
+from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
-from lesson15.checkpoint.layout import BatchFolder, batch_lock
+from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.documents.isolation import ParserPool
 from lesson15.documents.parsed import ParseOptions
@@ -38,7 +39,7 @@ from lesson15.models import BatchReport, BatchState, BatchStatus
 from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.recovery import ErrorRecoveryManager, classify
 from lesson15.settings import Settings
-from lesson15.stores import open_store
+from lesson15.stores import check_encryptable, open_store
 from lesson15.stores.catalog import Catalog
 
 Paths = Iterable[str | os.PathLike[str]]
@@ -84,7 +85,9 @@ class BatchProcessor:
         self.max_concurrent = _positive("max_concurrent", max_concurrent)
         self.checkpoint_interval = _positive("checkpoint_interval", checkpoint_interval)
         self._fs = fs or OsFileSystem()
-        self.checkpoints = CheckpointManager(state_dir or self.settings.state_dir, self._fs)
+        self.checkpoints = CheckpointManager(
+            state_dir or self.settings.state_dir, self._fs, Keyring.of(self.settings)
+        )
         self._embedder = embedder
         self._store = store
         self._work = work
@@ -197,15 +200,16 @@ class BatchProcessor:
                 self._create(batch_id, paths)
             manifest = self._check(self.checkpoints.load_manifest(batch_id))
             batch_log = await asyncio.to_thread(BatchLog, self.checkpoints, batch_id, self._fs)
-            catalog = await asyncio.to_thread(Catalog.recover, folder, batch_log.committed)
+            folder, cipher = batch_log.folder, batch_log.cipher
+            catalog = await asyncio.to_thread(Catalog.recover, folder, batch_log.committed, cipher)
             ledger = Ledger(
                 batch_log,
                 catalog,
-                lambda: open_store(manifest.store, folder.index, manifest.dimensions),
+                lambda: open_store(manifest.store, folder.index, manifest.dimensions, cipher),
                 self.checkpoint_interval,
             )
             stack.push_async_callback(ledger.aclose)
-            return await self._run(stack, folder, manifest, ledger, paths, is_new=is_new)
+            return await self._run(stack, manifest, ledger, paths, is_new=is_new)
 
     def _create(self, batch_id: str, paths: Paths) -> None:
         """Write what makes the batch resumable: the manifest, then an empty checkpoint."""
@@ -224,6 +228,8 @@ class BatchProcessor:
             chunk_chars=self.settings.chunk_chars,
             chunk_overlap_chars=self.settings.chunk_overlap_chars,
         )
+        if self.checkpoints.keyring.current is not None:
+            check_encryptable(manifest.store)
         self.checkpoints.save_manifest(manifest)
         total = len(paths) if isinstance(paths, Sized) else 0
         self.checkpoints.save_checkpoint(BatchState(batch_id, total_docs=total))
@@ -246,7 +252,6 @@ class BatchProcessor:
     async def _run(
         self,
         stack: AsyncExitStack,
-        folder: BatchFolder,
         manifest: Manifest,
         ledger: Ledger,
         paths: Paths | None,
@@ -255,7 +260,7 @@ class BatchProcessor:
     ) -> dict[str, Any]:
         state = ledger.log.state
         status_before = state.status
-        feed_catalog = Catalog(folder.catalog)
+        feed_catalog = Catalog(ledger.log.folder.catalog, ledger.log.cipher)
         stack.callback(feed_catalog.close)
         naming = Naming(manifest.base_dir)
         is_retry = paths is None

@@ -10,8 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from lesson15.checkpoint.documents import Commit, Manifest
-from lesson15.checkpoint.filesystem import FileSystem
+from lesson15.checkpoint.documents import Manifest
 from lesson15.checkpoint.journal import JournalWriter, Position, Record
 from lesson15.checkpoint.layout import BatchFolder, batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
@@ -20,7 +19,7 @@ from lesson15.checkpoint.segment import BlockRef, SegmentReader, SegmentWriter
 from lesson15.engine.ledger import rebuild_index, tag_of
 from lesson15.errors import BatchExistsError, CheckpointWriteError
 from lesson15.models import BatchState, BatchStatus
-from lesson15.stores import open_store
+from lesson15.stores import check_encryptable, open_store
 from lesson15.stores.catalog import Catalog
 
 _FLUSH_RECORDS = 10_000
@@ -30,10 +29,11 @@ def fork(
     manager: CheckpointManager, batch_id: str, new_batch_id: str, records: Iterable[Record]
 ) -> BatchState:
     """Make ``new_batch_id`` of the first ``records`` of ``batch_id``; see Recording.fork."""
-    target = manager.folder(new_batch_id)
+    source, target = manager.folder(batch_id), manager.folder(new_batch_id)
     taken = BatchExistsError(batch_id=new_batch_id, state_dir=manager.checkpoint_dir)
     if target.checkpoint.exists():
         raise taken
+    cipher = manager.cipher(batch_id, manager.load_commit(batch_id))
     manifest = manager.load_manifest(batch_id).model_copy(
         update={"batch_id": new_batch_id, "created_at": datetime.now(UTC)}
     )
@@ -41,83 +41,109 @@ def fork(
         manager.fs.make_folder(target.root)
     except OSError as error:
         raise CheckpointWriteError(path=target.root, detail=error) from error
-    with batch_lock(target), SegmentReader(manager.folder(batch_id).segment) as blocks:
+    with batch_lock(target), SegmentReader(source.segment, cipher) as blocks:
         if target.checkpoint.exists():  # made while this process waited for the lock
             raise taken
-        manager.save_manifest(manifest)
-        state, commit = transcribe(manager.fs, records, blocks, target)
+        transcript = Transcript(manager, manifest, target)
+        state = transcript.write(records, blocks)
         if state.status is BatchStatus.FINISHED:
-            build_index(target, manifest, commit)
-        manager.save_checkpoint(state, commit)
+            transcript.build_index()
+        manager.save_checkpoint(state, transcript.commit)
     return state
 
 
-def transcribe(
-    fs: FileSystem, records: Iterable[Record], blocks: SegmentReader, target: BatchFolder
-) -> tuple[BatchState, Commit]:
-    """Write ``records`` and the blocks that they name as the log of ``target``, durably.
+class Transcript:
+    """A log of ``manifest``'s batch, written anew in ``target`` under the current key.
 
-    Returns:
-        The state that they fold to, and the commit that covers them; it is not saved.
+    It counts once :attr:`commit` is saved.
 
     Raises:
-        CorruptCheckpointError: a block is damaged.
+        UsageError: the batch's store cannot be encrypted.
         CheckpointWriteError: the system refused.
     """
-    state, number, next_row = BatchState(target.batch_id), 0, 0
-    starts, new_starts = array("Q"), array("Q")
-    try:
-        for path in (target.journal, target.segment):
-            if path.exists():  # left by a crash
-                fs.truncate(path, 0)
-        journal = JournalWriter(fs, target.journal, Position())
-        segment = SegmentWriter(fs, target.segment, 0)
+
+    def __init__(self, manager: CheckpointManager, manifest: Manifest, target: BatchFolder) -> None:
+        self._fs = manager.fs
+        self._manifest = manifest
+        self._target = target
+        self.commit = manager.new_commit().model_copy(update={"generation": target.generation})
+        self._cipher = manager.cipher(manifest.batch_id, self.commit)
+        if self._cipher is not None:
+            check_encryptable(manifest.store)
+        manager.save_manifest(manifest, target)
+
+    def write(self, records: Iterable[Record], blocks: SegmentReader) -> BatchState:
+        """Write ``records`` and the ``blocks`` that they name, durably; what they fold to.
+
+        Raises:
+            CorruptCheckpointError: a block is damaged.
+            CheckpointWriteError: the system refused.
+        """
         try:
-            for count, record in enumerate(records, 1):
-                if "seg" in record:
-                    ref = BlockRef(*record["seg"])
-                    index = bisect_left(starts, ref.offset)
-                    if index == len(starts):
-                        starts.append(ref.offset)
-                        new_starts.append(
-                            segment.append_block(blocks.read_block(ref), ref.crc).offset
-                        )
-                    record = {**record, "seg": [new_starts[index], ref.length, ref.crc]}
-                    next_row = max(next_row, record["row"] + record["n"])
-                elif record["t"] == "commit":
-                    number = record["n"]
-                journal.append(record)
-                fold(state, record)
-                if count % _FLUSH_RECORDS == 0:
-                    journal.flush()
-            segment.flush()
-            journal.flush()
-        finally:
-            journal.close()
-            segment.close()
-    except OSError as error:
-        raise CheckpointWriteError(path=target.root, detail=error) from error
-    position = journal.position
-    return state, Commit(
-        number=number,
-        journal_bytes=position.offset,
-        journal_crc=position.crc,
-        segment_bytes=segment.offset,
-        next_row=next_row,
-    )
+            for path in (self._target.journal, self._target.segment):
+                if path.exists():  # left by a crash
+                    self._fs.truncate(path, 0)
+            journal = JournalWriter(self._fs, self._target.journal, Position(), self._cipher)
+            segment = SegmentWriter(self._fs, self._target.segment, 0, self._cipher)
+            try:
+                return self._copy(records, blocks, journal, segment)
+            finally:
+                journal.close()
+                segment.close()
+        except OSError as error:
+            raise CheckpointWriteError(path=self._target.data, detail=error) from error
 
+    def _copy(
+        self,
+        records: Iterable[Record],
+        blocks: SegmentReader,
+        journal: JournalWriter,
+        segment: SegmentWriter,
+    ) -> BatchState:
+        state, number, next_row = BatchState(self._manifest.batch_id), 0, 0
+        starts, new_starts = array("Q"), array("Q")
+        for count, record in enumerate(records, 1):
+            if "seg" in record:
+                ref = BlockRef(*record["seg"])
+                index = bisect_left(starts, ref.offset)
+                if index == len(starts):  # else the record repeats the block of an earlier one
+                    starts.append(ref.offset)
+                    new_starts.append(segment.offset)
+                    segment.append_block(blocks.read_block(ref), ref.crc)
+                length = ref.length - blocks.overhead + segment.overhead
+                record = {**record, "seg": [new_starts[index], length, ref.crc]}
+                next_row = max(next_row, record["row"] + record["n"])
+            elif record["t"] == "commit":
+                number = record["n"]
+            journal.append(record)
+            fold(state, record)
+            if count % _FLUSH_RECORDS == 0:
+                journal.flush()
+        segment.flush()
+        journal.flush()
+        self.commit = self.commit.model_copy(
+            update={
+                "number": number,
+                "journal_bytes": journal.position.offset,
+                "journal_crc": journal.position.crc,
+                "segment_bytes": segment.offset,
+                "next_row": next_row,
+            }
+        )
+        return state
 
-def build_index(folder: BatchFolder, manifest: Manifest, commit: Commit) -> None:
-    """Derive catalogue and index of ``folder`` from its log, as of ``commit``."""
-    catalog = Catalog.recover(folder, commit)
-    store = open_store(manifest.store, folder.index, manifest.dimensions)
-    try:
-        if commit.next_row:
-            with SegmentReader(folder.segment) as reader:
+    def build_index(self) -> None:
+        """Derive catalogue and index from the log; raises CheckpointWriteError."""
+        if not self.commit.next_row:
+            return  # no vector was ever made
+        folder, manifest = self._target, self._manifest
+        try:
+            catalog = Catalog.recover(folder, self.commit, self._cipher)
+            store = open_store(manifest.store, folder.index, manifest.dimensions, self._cipher)
+            with SegmentReader(folder.segment, self._cipher) as reader:
                 rebuild_index(store, catalog, reader)
-            store.save(tag_of(commit))
-    except OSError as error:
-        raise CheckpointWriteError(path=folder.index, detail=error) from error
-    finally:
-        store.close()
-        catalog.close()
+            store.save(tag_of(self.commit))
+            store.close()
+            catalog.close()
+        except OSError as error:
+            raise CheckpointWriteError(path=folder.index, detail=error) from error

@@ -2,7 +2,9 @@
 
 It answers "was this document done, and is it unchanged?" and "whose is this row?" without holding
 a batch in memory. It is applied after each commit; the journal position it reflects is kept in the
-same transaction, so a lost or stale catalogue catches up, or is rebuilt, from the journal.
+same transaction, so a lost or stale catalogue catches up, or is rebuilt, from the journal. Of an
+encrypted batch ``doc_id`` is a keyed hash and ``detail`` is sealed; verdicts and chunk counts are
+in clear.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from lesson15.checkpoint.documents import Commit
+from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.journal import Position, Record, read_journal
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.segment import BlockRef
@@ -68,28 +71,30 @@ class CatalogRow(NamedTuple):
 class Catalog:
     """The table of one batch. A connection belongs to the thread that uses it, one at a time."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, cipher: Cipher | None = None) -> None:
+        self._path = Path(path)
+        self._cipher = cipher
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")  # derived: a lost tail is applied again
         self._db.executescript(_SCHEMA)
 
     @classmethod
-    def recover(cls, folder: BatchFolder, commit: Commit) -> Catalog:
+    def recover(cls, folder: BatchFolder, commit: Commit, cipher: Cipher | None = None) -> Catalog:
         """Open the catalogue of ``folder`` and bring it to ``commit``, rebuilding it if need be.
 
         Raises:
             CorruptCheckpointError: the journal itself is damaged.
         """
         try:
-            catalog = cls(folder.catalog)
+            catalog = cls(folder.catalog, cipher)
             if catalog.position.offset > commit.journal_bytes:
                 catalog.close()
                 raise sqlite3.DatabaseError("ahead of the checkpoint")
         except sqlite3.DatabaseError:
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{folder.catalog}{suffix}").unlink(missing_ok=True)
-            catalog = cls(folder.catalog)
+            catalog = cls(folder.catalog, cipher)
         catalog.catch_up(folder.journal, commit.position)
         return catalog
 
@@ -101,7 +106,7 @@ class Catalog:
 
     def catch_up(self, journal: Path, stop: Position) -> None:
         """Apply the records between :attr:`position` and ``stop``."""
-        entries = read_journal(journal, self.position, stop)
+        entries = read_journal(journal, self.position, stop, self._cipher)
         while part := list(islice(entries, _BATCH)):
             self.apply([record for _, record in part], part[-1][0])
 
@@ -112,12 +117,10 @@ class Catalog:
         for record in records:
             kind = record["t"]
             if kind == "doc":
-                # A document without file and chunks (a bare status) needs no detail column.
-                is_bare = "fp" not in record and "err" not in record
-                detail = None if is_bare else orjson.dumps(record).decode()
-                upserts.append((record["id"], record["s"], record["n"], detail, record.get("row")))
+                key, detail = self._closed(record)
+                upserts.append((key, record["s"], record["n"], detail, record.get("row")))
             elif kind == "gone":
-                last[record["id"]] = len(upserts)
+                last[self._key(record["id"])] = len(upserts)
         with self._transaction():
             if last:  # rare: a removal must come after the upserts that precede it
                 start = 0
@@ -131,6 +134,25 @@ class Catalog:
                 "INSERT OR REPLACE INTO applied VALUES (1, ?, ?)", (position.offset, position.crc)
             )
 
+    def _key(self, doc_id: str) -> str:
+        return doc_id if self._cipher is None else self._cipher.hide(doc_id)
+
+    def _closed(self, record: Record) -> tuple[str, str | bytes | None]:
+        """The columns ``doc_id`` and ``detail``."""
+        key = self._key(record["id"])
+        if self._cipher is not None:
+            return key, self._cipher.seal(orjson.dumps(record), f"catalog:{key}")
+        # A document without file and chunks (a bare status) needs no detail column.
+        is_bare = "fp" not in record and "err" not in record
+        return key, None if is_bare else orjson.dumps(record).decode()
+
+    def _row(self, row: tuple[Any, ...]) -> CatalogRow:
+        key, status, chunks, detail = row
+        if self._cipher is not None:
+            detail = self._cipher.open(detail, f"catalog:{key}", self._path)
+        record = orjson.loads(detail) if detail else None
+        return CatalogRow(record["id"] if record else key, status, chunks, record)
+
     def _transaction(self) -> sqlite3.Connection:
         self._db.execute("BEGIN IMMEDIATE")
         return self._db  # as a context manager it commits, or rolls back on an error
@@ -139,17 +161,21 @@ class Catalog:
         """Those of ``doc_ids`` that are settled."""
         marks = ",".join("?" * len(doc_ids))
         query = f"SELECT doc_id, status, chunks, detail FROM docs WHERE doc_id IN ({marks})"  # noqa: S608 - only question marks
-        return {row[0]: _row(row) for row in self._db.execute(query, doc_ids)}
+        keys = doc_ids if self._cipher is None else list(map(self._cipher.hide, doc_ids))
+        rows = map(self._row, self._db.execute(query, keys))
+        return {row.doc_id: row for row in rows}
 
     def scan(self, where: str = "1") -> Iterator[CatalogRow]:
-        """All settled documents by id; memory stays flat and writing in between is allowed."""
+        """All settled documents by id (or its hash); memory stays flat, writing meanwhile is
+        allowed.
+        """
         last = ""
         query = (
             "SELECT doc_id, status, chunks, detail FROM docs "  # noqa: S608 - fixed conditions
             f"WHERE doc_id > ? AND {where} ORDER BY doc_id LIMIT {_BATCH}"
         )
         while rows := self._db.execute(query, (last,)).fetchall():
-            yield from map(_row, rows)
+            yield from map(self._row, rows)
             last = rows[-1][0]
 
     def scan_with_chunks(self) -> Iterator[CatalogRow]:
@@ -162,11 +188,12 @@ class Catalog:
 
     def failures(self) -> list[Failure]:
         """The dead-letter list as the report shows it."""
-        return [
+        found = [
             Failure(row.doc_id, str(row.record["err"]), int(row.record["try"]))
             for row in self.scan_failures()
             if row.record
         ]
+        return sorted(found, key=lambda failure: failure.doc_id)
 
     def owner_of(self, vector_row: int) -> CatalogRow | None:
         """The document whose vectors include ``vector_row``."""
@@ -177,7 +204,7 @@ class Catalog:
         ).fetchone()
         if row is None:
             return None
-        found = _row(row)
+        found = self._row(row)
         return found if vector_row < found.first_row + found.chunks else None
 
     def counts(self) -> dict[str, int]:
@@ -192,8 +219,3 @@ class Catalog:
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
-
-
-def _row(row: tuple[Any, ...]) -> CatalogRow:
-    doc_id, status, chunks, detail = row
-    return CatalogRow(doc_id, status, chunks, orjson.loads(detail) if detail else None)
