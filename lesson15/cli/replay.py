@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,10 +11,12 @@ from lesson15.checkpoint.journal import Record
 from lesson15.cli.common import AsJson, BatchId, StateDir, app, print_json, state_folder
 from lesson15.replay import Recording
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 _SHOWN = 100
 _BAR = 30
 _NAME_CHARS = 40
-_NARROWEST = {"time, s": 8, "document": 16, "note": 12}
 
 
 @app.command()
@@ -88,23 +90,29 @@ def _print_timeline(recording: Recording, start: int, stop: int) -> None:
 
     table = Table()
     for name in ("#", "time, s", "event", "document", "worker", "seconds", "note"):
-        is_text = name in ("event", "document", "note")
-        justify: Literal["left", "right"] = "left" if is_text else "right"
-        table.add_column(name, justify=justify, no_wrap=True, min_width=_NARROWEST.get(name, 6))
+        is_long = name in ("document", "note")
+        table.add_column(name, justify="left" if is_long else "right", no_wrap=not is_long)
     begin = recording.time(0)
     for number, record in enumerate(recording.events(start, stop), start + 1):
         table.add_row(
             str(number),
             f"{record['at'] - begin:+.3f}" if "at" in record else "",
             record["t"],
-            _tail(record.get("id") or ""),
+            _line(_tail(record.get("id") or "")),
             str(record.get("w", "")),
             f"{record['sec']:.3f}" if "sec" in record else "",
-            _note(record),
+            _line(_note(record)),
         )
     Console(markup=False, highlight=False).print(table)
     if stop - start < len(recording):
         print(f"{stop - start} of {len(recording)} events: --from and --to choose others.")
+
+
+def _line(text: str) -> Text:
+    """``text`` in one line, cut off where the column ends."""
+    from rich.text import Text
+
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _tail(doc_id: str) -> str:
