@@ -190,13 +190,13 @@ def _read_keys(path: Path) -> dict[str, bytes]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
-        key_id, _, text = line.partition(":")
+        key_id, colon, text = line.strip().partition(":")
         where = f"{source}, line {number}"
-        if not _KEY_ID.fullmatch(key_id.strip()):
+        if not colon or not _KEY_ID.fullmatch(key_id):
             raise InvalidKeyError(source=where, detail="it is not `id:key`")
-        if key_id.strip() in keys:
-            raise InvalidKeyError(source=where, detail=f"the id {key_id.strip()} is there twice")
-        keys[key_id.strip()] = _parse_key(text, where)
+        if key_id in keys:
+            raise InvalidKeyError(source=where, detail=f"the id {key_id} is there twice")
+        keys[key_id] = _parse_key(text, where)
     if not keys:
         raise InvalidKeyError(source=source, detail="there is no key in it")
     return keys
