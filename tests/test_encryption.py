@@ -31,6 +31,7 @@ from lesson15.settings import Settings
 from lesson15.stores import faiss_store, open_store
 from tests.crash import oracle
 from tests.test_cli import as_json, lesson15
+from tests.test_replay import command
 
 Make = Callable[..., BatchProcessor]
 KEY_VARIABLE, FILE_VARIABLE = "LESSON15_ENCRYPTION_KEY", "LESSON15_ENCRYPTION_KEY_FILE"
@@ -379,9 +380,8 @@ async def test_rekey_encrypts_a_plain_batch_and_a_fork_takes_the_current_key(
     assert verify("c", state).is_clean
     with pytest.raises(BatchNotFoundError):
         rekey("nope", state)
-    done = lesson15("rekey", "b", "--state-dir", state)
-    assert "encrypted with the key new" in done.stdout
-    assert as_json(lesson15("rekey", "b", "--state-dir", state, "--json"))["key_id"] == "new"
+    assert "encrypted with the key new" in command("rekey", "b", "--state-dir", state)
+    assert json.loads(command("rekey", "b", "--state-dir", state, "--json"))["key_id"] == "new"
 
 
 async def test_an_empty_batch_is_rekeyed(state: Path, make: Make, keys: Keys) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from lesson15 import BatchProcessor, CheckpointManager, DocStatus, Recording, replay, verify
 from lesson15.checkpoint.journal import read_journal
 from lesson15.checkpoint.reducer import fold
+from lesson15.cli import app
+from lesson15.engine import transcript
 from lesson15.engine.work import DocumentOutcome, SourceDocument
 from lesson15.errors import (
     BatchExistsError,
@@ -25,7 +30,7 @@ from lesson15.errors import (
 )
 from lesson15.models import BatchState, BatchStatus
 from tests.crash import oracle
-from tests.test_cli import as_json, lesson15
+from tests.test_cli import lesson15
 
 Make = Callable[..., BatchProcessor]
 
@@ -119,6 +124,9 @@ async def test_named_errors(docs: Path, state: Path, make: Make) -> None:
     (state / "d" / "journal.log").mkdir(parents=True)
     with pytest.raises(CheckpointWriteError):
         recording.fork(3, "d")
+    (state / "e" / "index.faiss").mkdir(parents=True)
+    with pytest.raises(CheckpointWriteError, match="index"):
+        recording.fork(count, "e")
     journal = state / "b" / "journal.log"
     journal.write_bytes(journal.read_bytes().replace(b'"done"', b'"dune"', 1))
     with pytest.raises(CorruptCheckpointError):
@@ -157,8 +165,9 @@ async def test_fork_at_every_event_then_resume(state: Path, make: Make) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_fork_resumes_to_what_the_oracle_says(
-    docs: Path, state: Path, make: Make, seed: int
+    docs: Path, state: Path, make: Make, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(transcript, "_FLUSH_RECORDS", 5)
     await eventful(docs, make)
     recording = Recording(state, "b")
     segment = (state / "b" / "segment.bin").read_bytes()
@@ -195,33 +204,70 @@ async def test_a_fork_of_the_whole_is_finished_and_searchable(
     assert ours == theirs
 
 
+def command(*arguments: object) -> str:
+    """The output of a command that succeeds, run in this process."""
+    done = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "250"})
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
 async def test_the_command(docs: Path, state: Path, make: Make) -> None:
     (docs / "[bold]odd[nope].txt").write_text("brackets are no markup")
     await eventful(docs, make)
     at = ("--state-dir", state)
-    whole = as_json(lesson15("replay", "b", *at, "--json"))
+    whole = json.loads(command("replay", "b", *at, "--json"))
     records = all_records(state)
     assert [event["t"] for event in whole["events"]] == [r["t"] for r in records]
     assert whole["total_events"] == whole["at"] == len(records)
     assert whole["state"]["status"] == "finished"
     assert sum(whole["kinds"].values()) == len(records)
     assert sum(worker["documents"] for worker in whole["workers"]) == whole["kinds"]["doc"]
-    part = as_json(lesson15("replay", "b", *at, "--json", "--from", 3, "--to", 5, "--at", 9))
+    part = json.loads(command("replay", "b", *at, "--json", "--from", 3, "--to", 5, "--at", 9))
     assert [event["event"] for event in part["events"]] == [3, 4, 5]
     assert part["at"] == 9
-    text = lesson15("replay", "b", *at, COLUMNS="250")
-    assert text.returncode == 0, text.stderr
-    assert "[bold]odd[nope].txt" in text.stdout
-    for words in ("attempt 2 after a parse error", "was done", "process", "finished after",
-                  "worker   0", "11 of 12 documents done"):  # fmt: skip
-        assert words in text.stdout
-    forked = lesson15("replay", "b", *at, "--at", 12, "--fork", "c", "--from", 1)
-    assert f"lesson15 resume c --state-dir {state}" in forked.stdout
-    assert "12 of " in forked.stdout
+    text = command("replay", "b", *at)
+    for words in ("[bold]odd[nope].txt", "attempt 2, after parse error", "was done", "process",
+                  "finished after", "worker   0", "11 of 12 documents done"):  # fmt: skip
+        assert words in text
+    forked = command("replay", "b", *at, "--at", 12, "--fork", "c", "--from", 1)
+    assert f"lesson15 resume c --state-dir {state}" in forked
+    assert "12 of " in forked
     assert lesson15("resume", "c", *at, "--json").returncode == 1  # broken.json is still broken
     assert lesson15("verify", "c", *at).returncode == 0
     unknown = lesson15("replay", "nope", *at)
     assert (unknown.returncode, "No batch 'nope'" in unknown.stderr) == (2, True)
     beyond = lesson15("replay", "b", *at, "--at", 999)
     assert (beyond.returncode, "no event 999" in beyond.stderr) == (2, True)
-    assert json.loads(lesson15("status", "c", *at, "--json").stdout)["status"] == "finished"
+
+
+async def test_rare_events_in_the_timeline(state: Path, make: Make) -> None:
+    tried: set[str] = set()
+
+    async def work(document: SourceDocument) -> DocumentOutcome:
+        if document.doc_id not in tried:
+            tried.add(document.doc_id)
+            processor._runs["b"].note_fault("parse", "out of memory", document.doc_id)
+            raise MemoryError
+        return DocumentOutcome()
+
+    processor = make(work=work, interval=2)
+    await processor.process_batch(["d1", "d2", "d3"], "b")
+    text = command("replay", "b", "--state-dir", state)
+    for words in ("out of memory at parse", "at most 2 in work: a document ran out of memory",
+                  "attempt 2, after out of memory", "done, 0 chunks, 2 attempts"):  # fmt: skip
+        assert words in text
+    CheckpointManager(state).save_checkpoint(BatchState("empty"))
+    assert "empty after 0 of 0 events" in command("replay", "empty", "--state-dir", state)
+
+
+def test_the_command_loads_nothing_heavy(state: Path) -> None:
+    CheckpointManager(state).save_checkpoint(BatchState("b"))
+    code = (
+        "import sys; from typer.testing import CliRunner; from lesson15.cli import app\n"
+        f"done = CliRunner().invoke(app, ['replay', 'b', '--state-dir', {str(state)!r}])\n"
+        "assert done.exit_code == 0, done.output\n"
+        "heavy = {'torch', 'numpy', 'faiss', 'cryptography'} & sys.modules.keys()\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from lesson15.cli.common import ExitCode, app
 from lesson15.errors import EmbeddingModelError, StorageError, UsageError
 from lesson15.logs import log_to_stderr
 
-__all__ = ["main"]
+__all__ = ["app", "main"]
 
 
 def _configure_logs() -> None:

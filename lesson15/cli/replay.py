@@ -131,7 +131,7 @@ def _note(record: Record) -> str:
             parts.append(f"was {record['was']}")
         return ", ".join(parts) + (f": {record['err']}" if "err" in record else "")
     if kind == "retry":
-        return f"attempt {record['try']} after a {record['policy']}: {record['err']}"
+        return f"attempt {record['try']}, after {record['policy']}: {record['err']}"
     if kind == "limit":
         return f"at most {record['n']} in work: {record['why']}"
     if kind == "fault":
