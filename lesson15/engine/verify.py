@@ -19,10 +19,10 @@ from lesson15.checkpoint.reducer import fold
 from lesson15.checkpoint.segment import BlockRef, SegmentReader
 from lesson15.engine.ledger import tag_of
 from lesson15.errors import (
-    BatchKeyError,
     BatchNotFoundError,
     CorruptCheckpointError,
     Lesson15Error,
+    UsageError,
 )
 from lesson15.models import BatchState, BatchStatus
 from lesson15.stores import VectorStore, open_store
@@ -78,8 +78,8 @@ def verify(batch_id: str, state_dir: Path | str) -> Verification:
             with SegmentReader(folder.segment, cipher) as reader:
                 rows, total = _check_segment(reader, live, result)
             _check_catalog(Catalog.recover(folder, commit, cipher), live, result)
-        except BatchKeyError:
-            raise
+        except UsageError:
+            raise  # a key is missing: that says nothing of the batch
         except Lesson15Error as error:
             result.faults.append(str(error))
             return result
