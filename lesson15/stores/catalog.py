@@ -22,6 +22,7 @@ from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.journal import Position, Record, read_journal
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.segment import BlockRef
+from lesson15.errors import CorruptCheckpointError
 from lesson15.models import Failure
 
 _SCHEMA = """
@@ -87,15 +88,22 @@ class Catalog:
             CorruptCheckpointError: the journal itself is damaged.
         """
         try:
-            catalog = cls(folder.catalog, cipher)
-            if catalog.position.offset > commit.journal_bytes:
-                catalog.close()
-                raise sqlite3.DatabaseError("ahead of the checkpoint")
-        except sqlite3.DatabaseError:
+            return cls._at(folder, commit, cipher)
+        except (sqlite3.DatabaseError, CorruptCheckpointError):
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{folder.catalog}{suffix}").unlink(missing_ok=True)
-            catalog = cls(folder.catalog, cipher)
-        catalog.catch_up(folder.journal, commit.position)
+            return cls._at(folder, commit, cipher)
+
+    @classmethod
+    def _at(cls, folder: BatchFolder, commit: Commit, cipher: Cipher | None) -> Catalog:
+        catalog = cls(folder.catalog, cipher)
+        try:
+            if catalog.position.offset > commit.journal_bytes:
+                raise sqlite3.DatabaseError("ahead of the checkpoint")
+            catalog.catch_up(folder.journal, commit.position)
+        except BaseException:
+            catalog.close()
+            raise
         return catalog
 
     @property
