@@ -28,8 +28,11 @@ _FLUSH_RECORDS = 10_000
 def fork(
     manager: CheckpointManager, batch_id: str, new_batch_id: str, records: Iterable[Record]
 ) -> BatchState:
-    """Make ``new_batch_id`` of the first ``records`` of ``batch_id``; see Recording.fork."""
-    source, target = manager.folder(batch_id), manager.folder(new_batch_id)
+    """Make ``new_batch_id`` of the first ``records`` of ``batch_id``; see Recording.fork.
+
+    Its files are a generation of their own, so that what a killed fork leaves is no batch.
+    """
+    source, target = manager.folder(batch_id), manager.folder(new_batch_id).at(1)
     taken = BatchExistsError(batch_id=new_batch_id, state_dir=manager.checkpoint_dir)
     if target.checkpoint.exists():
         raise taken
