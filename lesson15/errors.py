@@ -194,6 +194,18 @@ class CheckpointWriteError(StorageError):
     """
 
 
+class StateReadError(StorageError):
+    """The state at {path} cannot be read ({detail}). Fix its permissions or its disk, or restore
+    the folder from a backup, and try again.
+    """
+
+
+class CatalogError(StorageError):
+    """The catalogue at {path} failed ({detail}). It is derived from the journal: free the disk, fix
+    the permissions or delete the file, then run `lesson15 resume`.
+    """
+
+
 class CorruptCheckpointError(StorageError):
     """The state at {path} is damaged ({detail}). `lesson15 verify` tells how far; restore the
     folder from a backup, or start a new batch.

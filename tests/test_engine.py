@@ -21,7 +21,9 @@ from lesson15.errors import (
     BatchExistsError,
     BatchLockedError,
     BatchNotFoundError,
+    CatalogError,
     CheckpointWriteError,
+    CorruptCheckpointError,
     InvalidResultError,
     SettingsMismatchError,
     UsageError,
@@ -116,6 +118,47 @@ async def test_retry_failed(docs: Path, state: Path, make: Make) -> None:
     (docs / "absent.txt").write_text("here after all")
     report = await make().retry_failed("b")
     assert (report["processed_docs"], report["failed_docs"], report["skipped_docs"]) == (12, 1, 0)
+    assert verify("b", state).is_clean
+
+
+@pytest.mark.parametrize("lost", ["checkpoint.json", "manifest.json"])
+async def test_a_new_batch_does_not_begin_over_a_damaged_one(
+    docs: Path, state: Path, make: Make, lost: str
+) -> None:
+    await make().process_batch([docs], "b")
+    journal = (state / "b" / "journal.log").read_bytes()
+    (state / "b" / lost).unlink()
+    with pytest.raises(BatchExistsError):
+        await make().process_batch([docs], "b")
+    with pytest.raises(CorruptCheckpointError, match=f"{lost} is damaged"):
+        await make().resume_batch("b")
+    assert (state / "b" / "journal.log").read_bytes() == journal
+
+
+async def test_a_foreign_segment_is_found_at_once(docs: Path, state: Path, make: Make) -> None:
+    await make().process_batch([docs], "b")
+    segment = state / "b" / "segment.bin"
+    segment.write_bytes(bytes(segment.stat().st_size))
+    with pytest.raises(CorruptCheckpointError, match=r"segment\.bin"):
+        await make().resume_batch("b")
+
+
+async def test_a_catalog_that_fails_closes_the_log(docs: Path, state: Path, make: Make) -> None:
+    await make().process_batch([docs], "b")
+    (state / "b" / "catalog.sqlite").unlink()
+    (state / "b" / "catalog.sqlite").mkdir()
+    with pytest.raises(CatalogError):
+        await make().resume_batch("b")
+    (state / "b" / "catalog.sqlite").rmdir()
+    await make().resume_batch("b")
+    assert verify("b", state).is_clean
+
+
+async def test_retry_of_a_failed_document_that_is_gone(docs: Path, state: Path, make: Make) -> None:
+    await make().process_batch([docs], "b")
+    (docs / "broken.json").unlink()
+    report = await make().retry_failed("b")
+    assert (report["total_docs"], report["failed_docs"], report["skipped_docs"]) == (11, 1, 0)
     assert verify("b", state).is_clean
 
 

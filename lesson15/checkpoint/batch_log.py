@@ -36,9 +36,8 @@ class BatchLog:
         commit = self._committed
         self.cipher = manager.cipher(batch_id, commit)
         try:
-            self.dropped_bytes = _cut(fs, self.folder.journal, commit.journal_bytes) + _cut(
-                fs, self.folder.segment, commit.segment_bytes
-            )
+            _cut(fs, self.folder.segment, commit.segment_bytes)
+            _cut(fs, self.folder.journal, commit.journal_bytes)
             self._journal = JournalWriter(fs, self.folder.journal, commit.position, self.cipher)
             self._segment = SegmentWriter(
                 fs, self.folder.segment, commit.segment_bytes, self.cipher
@@ -129,8 +128,8 @@ class BatchLog:
         self._segment.close()
 
 
-def _cut(fs: FileSystem, path: Path, size: int) -> int:
-    """Cut ``path`` to its committed ``size``; the number of bytes cut off."""
+def _cut(fs: FileSystem, path: Path, size: int) -> None:
+    """Cut ``path`` to its committed ``size``."""
     actual = path.stat().st_size if path.exists() else 0
     if actual < size:
         raise CorruptCheckpointError(
@@ -138,4 +137,3 @@ def _cut(fs: FileSystem, path: Path, size: int) -> int:
         )
     if actual > size:
         fs.truncate(path, size)
-    return actual - size

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from lesson15.checkpoint.encryption import Cipher, Encryption
 from lesson15.checkpoint.journal import Position
 from lesson15.checkpoint.migrations import SCHEMA_VERSION, migrate
-from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
+from lesson15.errors import CorruptCheckpointError, StateReadError
 from lesson15.models import BatchState
 
 _STATE = TypeAdapter(BatchState)
@@ -78,12 +78,12 @@ def decode(path: Path) -> dict[str, Any]:
     Raises:
         CorruptCheckpointError: not JSON, or the checksum does not match.
         SchemaTooNewError: written by a later lesson15.
-        CheckpointWriteError: the file cannot be read.
+        StateReadError: the file cannot be read.
     """
     try:
         content = orjson.loads(path.read_bytes())
     except OSError as error:
-        raise CheckpointWriteError(path=path, detail=error) from error
+        raise StateReadError(path=path, detail=error) from error
     except orjson.JSONDecodeError as error:
         raise CorruptCheckpointError(path=path, detail=f"not JSON: {error}") from error
     if not isinstance(content, dict) or "schema_version" not in content:

@@ -8,17 +8,18 @@ there. In an encrypted batch the JSON is sealed, in base64; the chain is over th
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
 from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.filesystem import FileSystem, open_log
-from lesson15.errors import CorruptCheckpointError
+from lesson15.errors import CorruptCheckpointError, StateReadError
 
 Record = dict[str, Any]
 
@@ -70,6 +71,43 @@ class JournalWriter:
         self._file.close()
 
 
+def check_end(path: Path, end: Position) -> None:
+    """Check that a line with the right checksum ends at ``end``, at the cost of reading that line.
+
+    It tells a journal that is cut short, or another batch's.
+
+    Raises:
+        CorruptCheckpointError: there is no such line.
+    """
+    if end == Position():
+        return
+    with _open(path) as file:
+        found = file.seek(0, os.SEEK_END)
+        if found < end.offset:
+            raise CorruptCheckpointError(
+                path=path, detail=f"{found} bytes, but {end.offset} were committed: data was lost"
+            )
+        line, size = b"", 0
+        while line.count(b"\n") < 2 and size < end.offset:
+            size = min(2 * size + 4096, end.offset)
+            file.seek(end.offset - size)
+            line = file.read(size)
+    last = line[:-1].rpartition(b"\n")[2]
+    if line[-1:] != b"\n" or last[:9] != b"%08x " % end.crc:
+        raise CorruptCheckpointError(
+            path=path, detail=f"no record with the committed checksum ends at byte {end.offset}"
+        )
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise CorruptCheckpointError(path=path, detail="the journal is missing") from error
+    except OSError as error:
+        raise StateReadError(path=path, detail=error) from error
+
+
 def read_journal(
     path: Path,
     start: Position = Position(),
@@ -81,13 +119,12 @@ def read_journal(
     Raises:
         CorruptCheckpointError: a line does not match its checksum, or the chain does not end
             exactly at ``stop``.
+        StateReadError: the file cannot be opened.
     """
     offset, crc = start.offset, start.crc
     if stop == start:
         return
-    if not path.exists():
-        raise CorruptCheckpointError(path=path, detail="the journal is missing")
-    with path.open("rb") as file:
+    with _open(path) as file:
         file.seek(offset)
         while stop is None or offset < stop.offset:
             line = file.readline()

@@ -7,7 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,6 +37,15 @@ class BatchFolder:
         if not _BATCH_ID.fullmatch(batch_id):
             raise InvalidBatchIdError(batch_id=batch_id)
         return cls(Path(state_dir) / batch_id, batch_id)
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether there is a batch: a checkpoint, or a journal that has lost its checkpoint.
+
+        A manifest alone is none: its creation was cut off. Nor is a later generation without
+        checkpoint: a fork was cut off.
+        """
+        return os.path.lexists(self.checkpoint) or os.path.lexists(self.at(0).journal)
 
     @property
     def checkpoint(self) -> Path:
@@ -80,6 +89,11 @@ class BatchFolder:
         return self.data / "catalog.sqlite"
 
     @property
+    def catalog_seal(self) -> Path:
+        """The checksum of the catalogue, while no one writes to it."""
+        return self.data / "catalog.sqlite.crc"
+
+    @property
     def index(self) -> Path:
         """Derived: the vector index, a file or a folder."""
         return self.data / "index"
@@ -119,7 +133,8 @@ def batch_lock(folder: BatchFolder) -> Iterator[None]:
             raise
         raise CheckpointWriteError(path=folder.owner, detail=error) from error
     finally:
-        folder.owner.unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.owner.unlink()
         lock.release()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -17,8 +18,15 @@ from lesson15.checkpoint.documents import (
 )
 from lesson15.checkpoint.encryption import Cipher, Encryption, Keyring
 from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem, replace_file
+from lesson15.checkpoint.journal import check_end
 from lesson15.checkpoint.layout import BatchFolder
-from lesson15.errors import BatchNotFoundError, CheckpointWriteError, Lesson15Error
+from lesson15.errors import (
+    BatchNotFoundError,
+    CheckpointWriteError,
+    CorruptCheckpointError,
+    Lesson15Error,
+    StateReadError,
+)
 from lesson15.models import BatchState
 from lesson15.settings import Settings
 
@@ -105,7 +113,9 @@ class CheckpointManager:
         Raises:
             BatchNotFoundError: there is no such batch.
             BatchKeyError: it is encrypted with another key than those at hand.
-            CorruptCheckpointError: the checkpoint is damaged.
+            CorruptCheckpointError: the checkpoint is damaged, lost, or that of another batch, or
+                the journal does not go as far.
+            StateReadError: it cannot be read.
             SchemaTooNewError: a later lesson15 wrote it.
         """
         return self.load(batch_id)[0]
@@ -116,16 +126,25 @@ class CheckpointManager:
 
     def load(self, batch_id: str) -> tuple[BatchState, Commit]:
         """State and commit, from one reading; raises as :meth:`load_checkpoint`."""
-        path = self.folder(batch_id).checkpoint
-        if not path.exists():
-            raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoint_dir)
-        return decode_checkpoint(path, self._cipher_of(batch_id))
+        path = self._existing(batch_id, self.folder(batch_id).checkpoint)
+        state, commit = decode_checkpoint(path, self._cipher_of(batch_id))
+        _check_owner(path, state.batch_id, batch_id)
+        check_end(self.folder(batch_id).journal, commit.position)
+        return state, commit
 
     def list_checkpoints(self) -> list[str]:
-        """The ids of all batches with a checkpoint, sorted; damaged ones are listed too."""
-        if not self.checkpoint_dir.is_dir():
+        """The ids of all batches, sorted; those with a damaged or lost checkpoint are listed too.
+
+        Raises:
+            StateReadError: the folder cannot be read.
+        """
+        try:
+            folders = list(self.checkpoint_dir.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(path.parent.name for path in self.checkpoint_dir.glob("*/checkpoint.json"))
+        except OSError as error:
+            raise StateReadError(path=self.checkpoint_dir, detail=error) from error
+        return sorted(path.name for path in folders if BatchFolder(path, path.name).has_batch)
 
     def save_manifest(self, manifest: Manifest, folder: BatchFolder | None = None) -> None:
         """Make ``manifest`` durable, in another ``folder`` than its own if one is given.
@@ -144,10 +163,17 @@ class CheckpointManager:
 
     def load_manifest(self, batch_id: str) -> Manifest:
         """The manifest of ``batch_id``; raises as :meth:`load_checkpoint`."""
-        path = self.folder(batch_id).manifest
-        if not path.exists():
+        path = self._existing(batch_id, self.folder(batch_id).manifest)
+        manifest = decode_manifest(path, self._cipher_of(batch_id))
+        _check_owner(path, manifest.batch_id, batch_id)
+        return manifest
+
+    def _existing(self, batch_id: str, path: Path) -> Path:
+        if not self.folder(batch_id).has_batch:
             raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoint_dir)
-        return decode_manifest(path, self._cipher_of(batch_id))
+        if not os.path.lexists(path):
+            raise CorruptCheckpointError(path=path, detail="the file is missing")
+        return path
 
     def try_load(self, batch_id: str) -> BatchState | Lesson15Error:
         """The state of ``batch_id``, or the error that loading it raised, for listings."""
@@ -155,3 +181,8 @@ class CheckpointManager:
             return self.load_checkpoint(batch_id)
         except Lesson15Error as error:
             return error
+
+
+def _check_owner(path: Path, found: str, batch_id: str) -> None:
+    if found != batch_id:
+        raise CorruptCheckpointError(path=path, detail=f"it belongs to the batch {found!r}")

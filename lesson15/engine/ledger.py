@@ -7,7 +7,6 @@ so a crash undoes at most one checkpoint interval and what was in flight.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable
@@ -83,6 +82,17 @@ class Ledger:
         self.is_committing = False
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def check_segment(self) -> None:
+        """Check the newest block, at the cost of reading it: a foreign segment has none there.
+
+        Raises:
+            CorruptCheckpointError: it is not the one that the catalogue names.
+        """
+        newest = self.catalog.newest()
+        if newest is not None:
+            with SegmentReader(self.log.folder.segment, self.log.cipher) as reader:
+                reader.read(newest.block)
 
     async def settled(self) -> None:
         """Wait until no commit runs."""
@@ -195,6 +205,7 @@ class Ledger:
 
         Raises:
             CheckpointWriteError: the system refused; the last commit stays in force.
+            CatalogError: the commit is done, but not applied to the catalogue.
         """
         await self.settled()
         if not self.log.is_dirty:
@@ -212,10 +223,7 @@ class Ledger:
     def _commit(self) -> list[Record]:
         before = self.log.committed
         records = self.log.commit()
-        try:
-            self.catalog.apply(records, self.log.committed.position)
-        except sqlite3.Error as error:
-            raise CheckpointWriteError(path=self.log.folder.catalog, detail=error) from error
+        self.catalog.apply(records, self.log.committed.position)
         if self._added or self._removed:
             if self._store is None and not self._load_store(tag_of(before)):
                 self._rebuild()

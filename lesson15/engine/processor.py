@@ -158,7 +158,7 @@ class BatchProcessor:
             return await self._open(batch_id, doc_paths)
         batch_id = batch_id or new_batch_id()
         folder = self.checkpoints.folder(batch_id)
-        if folder.checkpoint.exists():
+        if folder.has_batch:
             raise self._exists(batch_id)
         try:
             self._fs.make_folder(folder.root)
@@ -189,19 +189,25 @@ class BatchProcessor:
         self, batch_id: str, paths: Paths | None, *, is_new: bool = False
     ) -> dict[str, Any]:
         folder = self.checkpoints.folder(batch_id)
-        if not is_new and not folder.checkpoint.exists():
+        if not is_new and not folder.has_batch:
             raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoints.checkpoint_dir)
         async with AsyncExitStack() as stack:
             stack.enter_context(batch_lock(folder))
             if is_new:
-                if folder.checkpoint.exists():  # made while this process waited for the lock
+                if folder.has_batch:  # made while this process waited for the lock
                     raise self._exists(batch_id)
                 assert paths is not None  # noqa: S101 - a new batch has a source
                 self._create(batch_id, paths)
             manifest = self._check(self.checkpoints.load_manifest(batch_id))
             batch_log = await asyncio.to_thread(BatchLog, self.checkpoints, batch_id, self._fs)
             folder, cipher = batch_log.folder, batch_log.cipher
-            catalog = await asyncio.to_thread(Catalog.recover, folder, batch_log.committed, cipher)
+            try:
+                catalog = await asyncio.to_thread(
+                    Catalog.recover, folder, batch_log.committed, cipher
+                )
+            except BaseException:
+                batch_log.close()
+                raise
             ledger = Ledger(
                 batch_log,
                 catalog,
@@ -209,6 +215,7 @@ class BatchProcessor:
                 self.checkpoint_interval,
             )
             stack.push_async_callback(ledger.aclose)
+            await ledger.in_thread(ledger.check_segment)
             return await self._run(stack, manifest, ledger, paths, is_new=is_new)
 
     def _create(self, batch_id: str, paths: Paths) -> None:
@@ -300,12 +307,14 @@ class BatchProcessor:
             counter = asyncio.create_task(_count(paths, run))
             stack.callback(counter.cancel)
         try:
+            if is_retry:  # a file that is gone has not failed again
+                await run.remove_vanished("status = 'failed'")
             await run.work_off()
             if run.is_cancelled:
                 await run.finish(BatchStatus.CANCELLED)
             else:
                 if not is_new and not is_retry and self._work is None:
-                    await run.remove_vanished()
+                    await run.remove_vanished("status <> 'skipped'")
                 keeps = is_retry and status_before is not BatchStatus.FINISHED
                 await run.finish(status_before if keeps else BatchStatus.FINISHED)
                 await ledger.save_index()

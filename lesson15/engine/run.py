@@ -243,9 +243,9 @@ class BatchRun:
             state.total_docs = self.progress.total_items = total
             self.ledger.note({"t": "total", "n": total, "at": round(time.time(), 3)})
 
-    async def remove_vanished(self) -> None:
-        """Take documents whose files are gone out of the batch."""
-        rows = self.ledger.catalog.scan("detail IS NOT NULL AND status <> 'skipped'")
+    async def remove_vanished(self, statuses: str) -> None:
+        """Take documents whose files are gone out of the batch; ``statuses``: an SQL condition."""
+        rows = self.ledger.catalog.scan(f"detail IS NOT NULL AND {statuses}")
         while part := await self.ledger.in_thread(self._missing, rows):
             for row in part:
                 if row is None:

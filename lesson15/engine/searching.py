@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from lesson15.checkpoint.encryption import Cipher
@@ -10,7 +11,7 @@ from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.segment import SegmentReader
 from lesson15.embedding import Embedder, open_embedder
 from lesson15.engine.ledger import rebuild_index, tag_of
-from lesson15.errors import BatchNotFoundError, UsageError
+from lesson15.errors import UsageError
 from lesson15.models import SearchHit
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
@@ -29,8 +30,6 @@ class Searcher:
     ) -> None:
         manager = CheckpointManager(state_dir)
         folder = manager.folder(batch_id)
-        if not folder.checkpoint.exists():
-            raise BatchNotFoundError(batch_id=batch_id, state_dir=state_dir)
         manifest = manager.load_manifest(batch_id)
         cipher = manager.cipher(batch_id, manager.load_commit(batch_id))
         self._embedder = embedder or open_embedder(manifest.embedder)
@@ -84,8 +83,10 @@ def _open_current(
         return catalog
     with batch_lock(folder):
         commit = manager.load_commit(folder.batch_id)
-        catalog = Catalog.recover(folder, commit, cipher)
+        Catalog.recover(folder, commit, cipher).close()  # which seals it
+        catalog = Catalog(folder.catalog, cipher)
         if commit.next_row and store.load() != tag_of(commit):
             rebuild_index(store, catalog, segment)
-            store.save(tag_of(commit))
+            with suppress(OSError):  # the index in memory answers as well
+                store.save(tag_of(commit))
         return catalog

@@ -34,7 +34,7 @@ def fork(
     """
     source, target = manager.folder(batch_id), manager.folder(new_batch_id).at(1)
     taken = BatchExistsError(batch_id=new_batch_id, state_dir=manager.checkpoint_dir)
-    if target.checkpoint.exists():
+    if target.has_batch:
         raise taken
     cipher = manager.cipher(batch_id, manager.load_commit(batch_id))
     manifest = manager.load_manifest(batch_id).model_copy(
@@ -45,7 +45,7 @@ def fork(
     except OSError as error:
         raise CheckpointWriteError(path=target.root, detail=error) from error
     with batch_lock(target), SegmentReader(source.segment, cipher) as blocks:
-        if target.checkpoint.exists():  # made while this process waited for the lock
+        if target.has_batch:  # made while this process waited for the lock
             raise taken
         transcript = Transcript(manager, manifest, target)
         state = transcript.write(records, blocks)

@@ -66,7 +66,7 @@ def verify(batch_id: str, state_dir: Path | str) -> Verification:
     manager = CheckpointManager(state_dir)
     folder = manager.folder(batch_id)
     result = Verification(batch_id)
-    if not folder.checkpoint.exists():
+    if not folder.has_batch:
         raise BatchNotFoundError(batch_id=batch_id, state_dir=state_dir)
     with batch_lock(folder):
         try:
