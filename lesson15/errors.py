@@ -46,6 +46,21 @@ class BatchExistsError(UsageError):
     """
 
 
+class EventOutOfRangeError(UsageError):
+    """Batch {batch_id!r} has no event {n}: give a number from 0 to {count}."""
+
+
+class InvalidKeyError(UsageError):
+    """No encryption key can be taken from {source}: {detail}."""
+
+
+class BatchKeyError(UsageError):
+    """Batch {batch_id!r} is encrypted with the key {key_id!r}, {detail}. Set
+    LESSON15_ENCRYPTION_KEY to it, or put it as `{key_id}:KEY` into the file that
+    LESSON15_ENCRYPTION_KEY_FILE names.
+    """
+
+
 class InvalidBatchIdError(UsageError):
     """{batch_id!r} is not a batch id. Use 1 to 100 letters, digits, dots, dashes or underscores,
     starting with a letter or a digit.

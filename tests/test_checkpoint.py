@@ -235,14 +235,14 @@ def test_sound_checksum_but_unexpected_content(tmp_path: Path) -> None:
         manager.load_manifest("b")
 
 
-@pytest.mark.parametrize("version", [2, 99, 0, "1"])
+@pytest.mark.parametrize("version", [3, 99, 0, "1"])
 def test_schema_versions(tmp_path: Path, version: object) -> None:
     from lesson15.checkpoint.documents import _checksum
 
     body = {"schema_version": version, "state": {}}
     path = tmp_path / "c.json"
     path.write_text(json.dumps({**body, "checksum": _checksum(body)}))
-    expected = SchemaTooNewError if version in (2, 99) else CorruptCheckpointError
+    expected = SchemaTooNewError if version in (3, 99) else CorruptCheckpointError
     with pytest.raises(expected):
         decode(path)
 

@@ -175,7 +175,9 @@ def test_ctrl_c_keeps_a_checkpoint(tmp_path: Path, state: Path) -> None:
     assert lesson15("verify", "b", "--state-dir", state).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["--help", "status b", "list", "search --help"])
+@pytest.mark.parametrize(
+    "command", ["--help", "status b", "list", "search --help", "replay b", "replay --help"]
+)
 def test_starting_up_imports_nothing_heavy(tmp_path: Path, command: str) -> None:
     code = (
         "import sys; sys.argv[0] = 'lesson15'\n"

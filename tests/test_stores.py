@@ -192,3 +192,13 @@ def test_removal_and_return_in_one_commit(tmp_path: Path) -> None:
     )
     assert {row.doc_id: row.status for row in catalog.scan()} == {"a": "failed", "b": "done"}
     catalog.close()
+
+
+def test_catalog_of_another_journal_is_rebuilt(tmp_path: Path) -> None:
+    """It lies where a batch of the same name was begun, or forked, and got no checkpoint."""
+    folder = BatchFolder.of(tmp_path, "b")
+    Catalog.recover(folder, journal(folder, [doc("other")])).close()
+    folder.journal.unlink()
+    catalog = Catalog.recover(folder, journal(folder, RECORDS))
+    assert [row.doc_id for row in catalog.scan()] == ["a", "b", "c"]
+    catalog.close()

@@ -34,11 +34,14 @@ class BatchLog:
         self.folder = manager.folder(batch_id)
         self.state, self._committed = manager.load(batch_id)
         commit = self._committed
+        self.cipher = manager.cipher(batch_id, commit)
         try:
             _cut(fs, self.folder.segment, commit.segment_bytes)
             _cut(fs, self.folder.journal, commit.journal_bytes)
-            self._journal = JournalWriter(fs, self.folder.journal, commit.position)
-            self._segment = SegmentWriter(fs, self.folder.segment, commit.segment_bytes)
+            self._journal = JournalWriter(fs, self.folder.journal, commit.position, self.cipher)
+            self._segment = SegmentWriter(
+                fs, self.folder.segment, commit.segment_bytes, self.cipher
+            )
         except OSError as error:
             raise CheckpointWriteError(path=self.folder.root, detail=error) from error
         self._next_row = commit.next_row
@@ -63,7 +66,8 @@ class BatchLog:
         """
         if not self.has_run:
             self.has_run = True
-            self.append({"t": "run", "at": time.time(), "pid": os.getpid()})
+            total = self.state.total_docs
+            self.append({"t": "run", "at": time.time(), "pid": os.getpid(), "n": total})
         self._journal.append(record)
         self.records.append(record)
         fold(self.state, record)
@@ -86,24 +90,28 @@ class BatchLog:
         return row, ref
 
     def commit(self) -> list[Record]:
-        """Make everything appended durable, and return its records.
+        """Make everything appended durable, and return its records; the last is a ``commit``.
 
         Raises:
             CheckpointWriteError: the system refused; the last commit stays in force, and this
                 object must not be used again.
         """
+        number = self._committed.number + 1
+        self.append({"t": "commit", "n": number, "at": time.time()})
         try:
             self._segment.flush()
             self._journal.flush()
         except OSError as error:
             raise CheckpointWriteError(path=self.folder.root, detail=error) from error
         position = self._journal.position
-        commit = Commit(
-            number=self._committed.number + 1,
-            journal_bytes=position.offset,
-            journal_crc=position.crc,
-            segment_bytes=self._segment.offset,
-            next_row=self._next_row,
+        commit = self._committed.model_copy(
+            update={
+                "number": number,
+                "journal_bytes": position.offset,
+                "journal_crc": position.crc,
+                "segment_bytes": self._segment.offset,
+                "next_row": self._next_row,
+            }
         )
         self._manager.save_checkpoint(self.state, commit)
         self._committed = commit

@@ -3,7 +3,7 @@
 A line is ``CCCCCCCC JSON`` and a newline. The checksum is the CRC-32 of the JSON *continued from
 the line before*, so a line that is missing, doubled or out of place breaks the chain as surely as
 one with a flipped bit. A position in the journal is therefore a pair: a byte offset and the CRC
-there.
+there. In an encrypted batch the JSON is sealed, in base64; the chain is over that.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.filesystem import FileSystem, open_log
 from lesson15.errors import CorruptCheckpointError, StateReadError
 
@@ -34,7 +35,10 @@ class Position:
 class JournalWriter:
     """Appends records after ``start``. Records stay in memory until :meth:`flush`."""
 
-    def __init__(self, fs: FileSystem, path: Path, start: Position) -> None:
+    def __init__(
+        self, fs: FileSystem, path: Path, start: Position, cipher: Cipher | None = None
+    ) -> None:
+        self._cipher = cipher
         self._file = open_log(fs, path)
         self._lines: list[bytes] = []
         self._offset = start.offset
@@ -48,6 +52,8 @@ class JournalWriter:
     def append(self, record: Record) -> None:
         """Add one record, a JSON object."""
         payload = orjson.dumps(record)
+        if self._cipher is not None:
+            payload = self._cipher.seal_text(payload, _place(self._offset, self._crc))
         self._crc = zlib.crc32(payload, self._crc)
         self._lines.append(b"%08x %b\n" % (self._crc, payload))
         self._offset += len(payload) + 10
@@ -103,7 +109,10 @@ def _open(path: Path) -> BinaryIO:
 
 
 def read_journal(
-    path: Path, start: Position = Position(), stop: Position | None = None
+    path: Path,
+    start: Position = Position(),
+    stop: Position | None = None,
+    cipher: Cipher | None = None,
 ) -> Iterator[tuple[Position, Record]]:
     """Yield each record with the position after it, from ``start`` to ``stop`` (or the end).
 
@@ -121,14 +130,22 @@ def read_journal(
             line = file.readline()
             if not line and stop is None:
                 return
-            crc = zlib.crc32(line[9:-1], crc)
+            payload, before = line[9:-1], crc
+            crc = zlib.crc32(payload, crc)
             if not line.endswith(b"\n") or line[:9] != b"%08x " % crc:
                 raise CorruptCheckpointError(
                     path=path, detail=f"the record at byte {offset} fails its checksum"
                 )
+            if cipher is not None:
+                payload = cipher.open_text(payload, _place(offset, before), path)
             offset += len(line)
-            yield Position(offset, crc), orjson.loads(line[9:-1])
+            yield Position(offset, crc), orjson.loads(payload)
     if Position(offset, crc) != stop:
         raise CorruptCheckpointError(
             path=path, detail=f"the journal does not end where the checkpoint says, at {offset}"
         )
+
+
+def _place(offset: int, crc: int) -> str:
+    """What a sealed record is bound to: where its line begins, and the chain before it."""
+    return f"journal:{offset}:{crc:08x}"

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lesson15.checkpoint.documents import Manifest
+from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.checkpoint.journal import Record
 from lesson15.checkpoint.layout import BatchFolder
@@ -19,7 +21,6 @@ from lesson15.documents.isolation import ParserPool
 from lesson15.documents.parsed import ParseOptions
 from lesson15.embedding import Embedder, open_embedder
 from lesson15.embedding.batcher import MicroBatcher
-from lesson15.engine.run import Listener, announce
 from lesson15.engine.work import DocumentWork, IndexingWork
 from lesson15.settings import Settings
 from lesson15.stores import VectorStore, open_store
@@ -47,9 +48,9 @@ class Assembly:
         """What commits go through."""
         return self.faults.file_system(self.fs) if self.faults else self.fs
 
-    def store(self, manifest: Manifest, folder: BatchFolder) -> VectorStore:
+    def store(self, manifest: Manifest, folder: BatchFolder, cipher: Cipher | None) -> VectorStore:
         """The index of the batch."""
-        store = open_store(manifest.store, folder.index, manifest.dimensions)
+        store = open_store(manifest.store, folder.index, manifest.dimensions, cipher)
         return self.faults.store(store) if self.faults else store
 
     def document_work(self, stack: AsyncExitStack, manifest: Manifest) -> DocumentWork:
@@ -92,10 +93,10 @@ def with_faults(
     parts: Assembly,
     faults: FaultPlan | FaultControl,
     folder: BatchFolder,
-    listeners: list[Listener],
+    note: Callable[[Record], None],
     stack: AsyncExitStack,
 ) -> Assembly:
-    """``parts`` under a layer of ``faults``; ``listeners`` hear of each one on this event loop.
+    """``parts`` under a layer of ``faults``; ``note`` gets a record of each, on this event loop.
 
     Raises:
         UsageError: ``faults`` is the control of another batch.
@@ -105,7 +106,7 @@ def with_faults(
     loop = asyncio.get_running_loop()
 
     def tell(record: Record) -> None:
-        loop.call_soon_threadsafe(announce, listeners, record)
+        loop.call_soon_threadsafe(note, record)
 
     layer = FaultLayer(faults, folder, tell)
     stack.callback(layer.close)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -32,6 +33,12 @@ _INDEX_ERRORS = (OSError, MemoryError, RuntimeError)  # of the system; FAISS rai
 def tag_of(commit: Commit) -> str:
     """The mark of an index that reflects ``commit``."""
     return f"{commit.journal_bytes}:{commit.journal_crc:08x}"
+
+
+def message_of(error: Exception) -> str:
+    """What ``error`` says, as UTF-8, which the paths in it may not be."""
+    message = str(error) or type(error).__name__
+    return message.encode("utf-8", "backslashreplace").decode()
 
 
 def rebuild_index(store: VectorStore, catalog: Catalog, reader: SegmentReader) -> None:
@@ -71,6 +78,7 @@ class Ledger:
         self._store: VectorStore | None = None
         self._added: list[tuple[int, Vectors]] = []
         self._removed: list[int] = []
+        self._notes: deque[Record] = deque()
         self._thread = ThreadPoolExecutor(1, "lesson15-commit")
         # What failed half-way must not be gone on with: a later commit would promise lost bytes.
         self._failure: BaseException | None = None
@@ -86,13 +94,26 @@ class Ledger:
         """
         newest = self.catalog.newest()
         if newest is not None:
-            with SegmentReader(self.log.folder.segment) as reader:
+            with SegmentReader(self.log.folder.segment, self.log.cipher) as reader:
                 reader.read(newest.block)
 
     async def settled(self) -> None:
         """Wait until no commit runs."""
         while self.is_committing:
             await self._idle.wait()
+
+    def note(self, record: Record) -> None:
+        """Put a rare event on record at any time: it is appended with the next outcome.
+
+        So nothing is appended while a commit runs, and a run that settles nothing leaves no trace.
+        """
+        self._notes.append(record)
+
+    def append(self, record: Record) -> None:
+        """Append ``record`` after what was noted; call only while no commit runs."""
+        while self._notes:
+            self.log.append(self._notes.popleft())
+        self.log.append(record)
 
     def add_done(
         self, document: SourceDocument, outcome: DocumentOutcome, seconds: float, attempts: int
@@ -106,6 +127,7 @@ class Ledger:
             "n": len(texts),
             "at": round(time.time(), 3),
             "sec": round(seconds, 6),
+            "w": document.worker,
         }
         if attempts > 1:
             record["try"] = attempts
@@ -123,12 +145,23 @@ class Ledger:
             self._added.append((row, outcome.vectors))
         return self._append(document, record)
 
-    def add_unchanged(self, document: SourceDocument, outcome: DocumentOutcome) -> Record:
+    def add_unchanged(
+        self, document: SourceDocument, outcome: DocumentOutcome, seconds: float, attempts: int
+    ) -> Record:
         """Append that a touched file has the content that the batch has: only times differ."""
         row = self.catalog.lookup([document.doc_id])[document.doc_id]
         assert row.record is not None  # noqa: S101 - a known hash comes from a full record
-        record = {**row.record, "fp": outcome.fingerprint, "was": "done", "was_n": row.chunks}
-        self.log.append(record)
+        record = {
+            **row.record,
+            "at": round(time.time(), 3),
+            "sec": round(seconds, 6),
+            "w": document.worker,
+            "try": attempts,
+            "fp": outcome.fingerprint,
+            "was": "done",
+            "was_n": row.chunks,
+        }
+        self.append(record)
         self.pending += 1
         return record
 
@@ -141,7 +174,6 @@ class Ledger:
         fingerprint: list[int] | None,
     ) -> Record:
         """Append a failure, or a skip, to the dead-letter list."""
-        message = str(error) or type(error).__name__
         record: Record = {
             "t": "doc",
             "id": document.doc_id,
@@ -149,7 +181,8 @@ class Ledger:
             "n": 0,
             "at": round(time.time(), 3),
             "sec": round(seconds, 6),
-            "err": message.encode("utf-8", "backslashreplace").decode(),  # paths may not be UTF-8
+            "w": document.worker,
+            "err": message_of(error),
             "et": type(error).__name__,
             "try": getattr(error, "attempts", 1),
         }
@@ -159,7 +192,8 @@ class Ledger:
 
     def add_gone(self, document: SourceDocument) -> Record:
         """Append that a document is no more; it leaves the index."""
-        return self._append(document, {"t": "gone", "id": document.doc_id})
+        record: Record = {"t": "gone", "id": document.doc_id, "at": round(time.time(), 3)}
+        return self._append(document, record)
 
     def _append(self, document: SourceDocument, record: Record) -> Record:
         if document.was is not None:
@@ -169,7 +203,7 @@ class Ledger:
                 self._removed.extend(
                     range(document.was_row, document.was_row + document.was_chunks)
                 )
-        self.log.append(record)
+        self.append(record)
         self.pending += 1
         return record
 
@@ -223,7 +257,7 @@ class Ledger:
 
     def _rebuild(self) -> None:
         assert self._store is not None  # noqa: S101 - loaded by the caller
-        with SegmentReader(self.log.folder.segment) as reader:
+        with SegmentReader(self.log.folder.segment, self.log.cipher) as reader:
             rebuild_index(self._store, self.catalog, reader)
 
     def _update_store(self) -> None:

@@ -8,12 +8,15 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesson15.checkpoint.batch_log import BatchLog
 from lesson15.checkpoint.documents import Manifest
+from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
+from lesson15.checkpoint.journal import Record
 from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.documents.scan import scan
@@ -22,7 +25,7 @@ from lesson15.engine.assembly import Assembly, with_faults
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, Naming, file_fingerprint
 from lesson15.engine.ledger import Ledger
-from lesson15.engine.run import BatchRun, Listener
+from lesson15.engine.run import BatchRun, Listener, announce
 from lesson15.engine.work import DocumentWork
 from lesson15.errors import (
     BatchExistsError,
@@ -36,6 +39,7 @@ from lesson15.models import BatchReport, BatchState, BatchStatus
 from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.recovery import ErrorRecoveryManager, classify
 from lesson15.settings import Settings
+from lesson15.stores import check_encryptable
 from lesson15.stores.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -87,7 +91,9 @@ class BatchProcessor:
         self.max_concurrent = _positive("max_concurrent", max_concurrent)
         self.checkpoint_interval = _positive("checkpoint_interval", checkpoint_interval)
         self._fs = fs or OsFileSystem()
-        self.checkpoints = CheckpointManager(state_dir or self.settings.state_dir, self._fs)
+        self.checkpoints = CheckpointManager(
+            state_dir or self.settings.state_dir, self._fs, Keyring.of(self.settings)
+        )
         self._embedder = embedder
         self._store = store
         self._work = work
@@ -198,7 +204,9 @@ class BatchProcessor:
                 self.settings, self.max_concurrent, self._fs, self._embedder, self._work
             )
             if self._faults is not None:
-                parts = with_faults(parts, self._faults, folder, self.listeners, stack)
+                parts = with_faults(
+                    parts, self._faults, folder, partial(self._note_fault, batch_id), stack
+                )
             fs = parts.file_system()
             checkpoints = CheckpointManager(self.checkpoints.checkpoint_dir, fs)
             if is_new:
@@ -208,21 +216,32 @@ class BatchProcessor:
                 self._create(checkpoints, batch_id, paths)
             manifest = self._check(self.checkpoints.load_manifest(batch_id))
             batch_log = await asyncio.to_thread(BatchLog, checkpoints, batch_id, fs)
+            folder, cipher = batch_log.folder, batch_log.cipher
             try:
-                catalog = await asyncio.to_thread(Catalog.recover, folder, batch_log.committed)
+                catalog = await asyncio.to_thread(
+                    Catalog.recover, folder, batch_log.committed, cipher
+                )
             except BaseException:
                 batch_log.close()
                 raise
             ledger = Ledger(
                 batch_log,
                 catalog,
-                lambda: parts.store(manifest, folder),
+                lambda: parts.store(manifest, folder, cipher),
                 self.checkpoint_interval,
             )
             stack.push_async_callback(ledger.aclose)
             await ledger.in_thread(ledger.check_segment)
             work = parts.document_work(stack, manifest)
             return await self._run(stack, manifest, ledger, work, paths, is_new=is_new)
+
+    def _note_fault(self, batch_id: str, record: Record) -> None:
+        """Put a fault on record; one that strikes before the run or after it is only announced."""
+        run = self._runs.get(batch_id)
+        if run is not None:
+            run.note(record)
+        else:
+            announce(self.listeners, record)
 
     def _create(self, checkpoints: CheckpointManager, batch_id: str, paths: Paths) -> None:
         """Write what makes the batch resumable: the manifest, then an empty checkpoint."""
@@ -241,6 +260,8 @@ class BatchProcessor:
             chunk_chars=self.settings.chunk_chars,
             chunk_overlap_chars=self.settings.chunk_overlap_chars,
         )
+        if checkpoints.keyring.current is not None:
+            check_encryptable(manifest.store)
         checkpoints.save_manifest(manifest)
         total = len(paths) if isinstance(paths, Sized) else 0
         checkpoints.save_checkpoint(BatchState(batch_id, total_docs=total))
@@ -272,7 +293,7 @@ class BatchProcessor:
     ) -> dict[str, Any]:
         state = ledger.log.state
         status_before = state.status
-        feed_catalog = Catalog(ledger.log.folder.catalog)
+        feed_catalog = Catalog(ledger.log.folder.catalog, ledger.log.cipher)
         stack.callback(feed_catalog.close)
         naming = Naming(manifest.base_dir)
         is_retry = paths is None
@@ -341,9 +362,7 @@ async def _count(paths: Paths, run: BatchRun) -> None:
     """Count the source in a thread, for percentages and ETA."""
     total = await asyncio.to_thread(lambda: sum(1 for _ in scan(paths)))
     await run.ledger.settled()
-    state = run.ledger.log.state
-    state.total_docs = max(total, state.settled_docs)
-    run.progress.total_items = state.total_docs
+    run.note_total(total)
 
 
 def _report(ledger: Ledger) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lesson15.errors import InvalidResultError
 
 @dataclass(slots=True)
 class SourceDocument:
-    """A document to work on; the rest is what the batch knows of it from before."""
+    """A document to work on, what the batch knows of it from before, and the worker that has it."""
 
     doc_id: str
     path: str
@@ -22,6 +22,7 @@ class SourceDocument:
     was_chunks: int = 0
     was_row: int | None = None
     known_sha256: str | None = None
+    worker: int | None = None
 
 
 @dataclass(slots=True)

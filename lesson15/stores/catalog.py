@@ -2,7 +2,9 @@
 
 It answers "was this document done, and is it unchanged?" and "whose is this row?" without holding
 a batch in memory. It is applied after each commit; the journal position it reflects is kept in the
-same transaction, so a lost or stale catalogue catches up, or is rebuilt, from the journal.
+same transaction, so a lost or stale catalogue catches up, or is rebuilt, from the journal. Of an
+encrypted batch ``doc_id`` is a keyed hash and ``detail`` is sealed; verdicts and chunk counts are
+in clear.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from lesson15.checkpoint.documents import Commit
+from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.journal import Position, Record, read_journal
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.segment import BlockRef
@@ -71,8 +74,9 @@ class CatalogRow(NamedTuple):
 class Catalog:
     """The table of one batch. A connection belongs to the thread that uses it, one at a time."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, cipher: Cipher | None = None) -> None:
         self._path = Path(path)
+        self._cipher = cipher
         self._seal: Path | None = None
         with self._named_errors():
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -85,7 +89,7 @@ class Catalog:
                 raise
 
     @classmethod
-    def recover(cls, folder: BatchFolder, commit: Commit) -> Catalog:
+    def recover(cls, folder: BatchFolder, commit: Commit, cipher: Cipher | None = None) -> Catalog:
         """Open the catalogue of ``folder`` and bring it to ``commit``, rebuilding it if need be.
 
         SQLite does not checksum its pages, so a file is used only if it is as :meth:`close` sealed
@@ -100,18 +104,18 @@ class Catalog:
                 _discard(folder)
             folder.catalog_seal.unlink(missing_ok=True)
             try:
-                catalog = cls._open_at(folder, commit)
+                catalog = cls._open_at(folder, commit, cipher)
             except (CatalogError, CorruptCheckpointError):
                 _discard(folder)
-                catalog = cls._open_at(folder, commit)
+                catalog = cls._open_at(folder, commit, cipher)
         except OSError as error:
             raise CatalogError(path=folder.catalog, detail=error) from error
         catalog._seal = folder.catalog_seal
         return catalog
 
     @classmethod
-    def _open_at(cls, folder: BatchFolder, commit: Commit) -> Catalog:
-        catalog = cls(folder.catalog)
+    def _open_at(cls, folder: BatchFolder, commit: Commit, cipher: Cipher | None) -> Catalog:
+        catalog = cls(folder.catalog, cipher)
         try:
             if catalog.position.offset > commit.journal_bytes:
                 raise CatalogError(path=folder.catalog, detail="it is ahead of the checkpoint")
@@ -141,7 +145,7 @@ class Catalog:
 
     def catch_up(self, journal: Path, stop: Position) -> None:
         """Apply the records between :attr:`position` and ``stop``."""
-        entries = read_journal(journal, self.position, stop)
+        entries = read_journal(journal, self.position, stop, self._cipher)
         while part := list(islice(entries, _BATCH)):
             self.apply([record for _, record in part], part[-1][0])
 
@@ -152,12 +156,10 @@ class Catalog:
         for record in records:
             kind = record["t"]
             if kind == "doc":
-                # A document without file and chunks (a bare status) needs no detail column.
-                is_bare = "fp" not in record and "err" not in record
-                detail = None if is_bare else orjson.dumps(record).decode()
-                upserts.append((record["id"], record["s"], record["n"], detail, record.get("row")))
+                key, detail = self._closed(record)
+                upserts.append((key, record["s"], record["n"], detail, record.get("row")))
             elif kind == "gone":
-                last[record["id"]] = len(upserts)
+                last[self._key(record["id"])] = len(upserts)
         with self._transaction():
             if last:  # rare: a removal must come after the upserts that precede it
                 start = 0
@@ -171,6 +173,26 @@ class Catalog:
                 "INSERT OR REPLACE INTO applied VALUES (1, ?, ?)", (position.offset, position.crc)
             )
 
+    def _key(self, doc_id: str) -> str:
+        return doc_id if self._cipher is None else self._cipher.hide(doc_id)
+
+    def _closed(self, record: Record) -> tuple[str, str | bytes | None]:
+        """The columns ``doc_id`` and ``detail``."""
+        key = self._key(record["id"])
+        if self._cipher is not None:
+            return key, self._cipher.seal(orjson.dumps(record), f"catalog:{key}")
+        # A document without file and chunks (a bare status) needs no detail column.
+        is_bare = "fp" not in record and "err" not in record
+        return key, None if is_bare else orjson.dumps(record).decode()
+
+    def _row(self, row: tuple[Any, ...]) -> CatalogRow:
+        key, status, chunks, detail = row
+        if self._cipher is not None:
+            detail = self._cipher.open(detail, f"catalog:{key}", self._path)
+        with self._named_errors():
+            record = orjson.loads(detail) if detail else None
+        return CatalogRow(record["id"] if record else key, status, chunks, record)
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._named_errors():
@@ -182,10 +204,14 @@ class Catalog:
         """Those of ``doc_ids`` that are settled."""
         marks = ",".join("?" * len(doc_ids))
         query = f"SELECT doc_id, status, chunks, detail FROM docs WHERE doc_id IN ({marks})"  # noqa: S608 - only question marks
-        return {row[0]: self._row(row) for row in self._fetch(query, doc_ids)}
+        keys = doc_ids if self._cipher is None else list(map(self._cipher.hide, doc_ids))
+        rows = map(self._row, self._fetch(query, keys))
+        return {row.doc_id: row for row in rows}
 
     def scan(self, where: str = "1") -> Iterator[CatalogRow]:
-        """All settled documents by id; memory stays flat and writing in between is allowed."""
+        """All settled documents by id (or its hash); memory stays flat, writing meanwhile is
+        allowed.
+        """
         last = ""
         query = (
             "SELECT doc_id, status, chunks, detail FROM docs "  # noqa: S608 - fixed conditions
@@ -205,11 +231,12 @@ class Catalog:
 
     def failures(self) -> list[Failure]:
         """The dead-letter list as the report shows it."""
-        return [
+        found = [
             Failure(row.doc_id, str(row.record["err"]), int(row.record["try"]))
             for row in self.scan_failures()
             if row.record
         ]
+        return sorted(found, key=lambda failure: failure.doc_id)
 
     def owner_of(self, vector_row: int) -> CatalogRow | None:
         """The document whose vectors include ``vector_row``."""
@@ -243,11 +270,6 @@ class Catalog:
         if self._seal is not None:
             with suppress(OSError):  # without a seal it is made anew
                 self._seal.write_bytes(_checksum(self._path))
-
-    def _row(self, row: tuple[Any, ...]) -> CatalogRow:
-        doc_id, status, chunks, detail = row
-        with self._named_errors():
-            return CatalogRow(doc_id, status, chunks, orjson.loads(detail) if detail else None)
 
 
 def _is_as_sealed(folder: BatchFolder) -> bool:

@@ -47,12 +47,13 @@ def indexed(state: Path, batch: str) -> Content:
     """What the index of a batch holds, read back vector by vector from the index itself."""
     manager = CheckpointManager(state)
     folder, manifest = manager.folder(batch), manager.load_manifest(batch)
-    store = open_store(manifest.store, folder.index, manifest.dimensions)
+    cipher = manager.cipher(batch, manager.load_commit(batch))
+    store = open_store(manifest.store, folder.index, manifest.dimensions, cipher)
     assert store.load() is not None, "there is no index"
-    catalog = Catalog(folder.catalog)
+    catalog = Catalog(folder.catalog, cipher)
     content = Content({}, {row.doc_id for row in catalog.scan_failures()})
     total = 0
-    with SegmentReader(folder.segment) as segment:
+    with SegmentReader(folder.segment, cipher) as segment:
         for row in catalog.scan_with_chunks():
             rows = np.arange(row.first_row, row.first_row + row.chunks)
             content.vectors[row.doc_id] = _round(store.get(rows))
