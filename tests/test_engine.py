@@ -26,6 +26,7 @@ from lesson15.errors import (
     CorruptCheckpointError,
     InvalidResultError,
     SettingsMismatchError,
+    StorageError,
     UsageError,
 )
 from lesson15.models import BatchStatus, DocStatus
@@ -389,6 +390,14 @@ async def test_retry_then_success_counts_attempts(make: Make) -> None:
     attempts = {record["id"]: record.get("try", 1) for record in records if record["t"] == "doc"}
     assert attempts == {"flaky": 3, "fine": 1, "hopeless": 4, "odd": 2}
     assert {failure["error"] for failure in report["failures"]} == {"TimeoutError", "RuntimeError"}
+
+
+async def test_a_full_disk_under_other_work_aborts_by_name(make: Make) -> None:
+    async def work(document: SourceDocument) -> DocumentOutcome:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StorageError, match=r"d1: .*No space left"):
+        await make(work=work).process_batch(["d1"], "b")
 
 
 async def test_out_of_memory_lowers_concurrency(make: Make) -> None:

@@ -13,6 +13,7 @@ from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, with_past
 from lesson15.engine.ledger import Ledger, message_of
 from lesson15.engine.work import DocumentOutcome, DocumentWork, SourceDocument
+from lesson15.errors import Lesson15Error, StorageError
 from lesson15.logs import get_logger
 from lesson15.models import BatchStatus, DocStatus
 from lesson15.progress import ProgressTracker
@@ -186,7 +187,9 @@ class BatchRun:
     ) -> Record:
         decision = classify(error)
         if decision.action is Action.ABORT:
-            raise error
+            if isinstance(error, Lesson15Error):
+                raise error
+            raise StorageError(path=document.path, detail=error) from error
         status = DocStatus.SKIPPED if decision.action is Action.SKIP else DocStatus.FAILED
         log.warning(
             "document set aside",
