@@ -13,7 +13,6 @@ from typing import Any
 from lesson15.checkpoint.documents import Manifest
 from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.checkpoint.journal import Position, Record
-from lesson15.checkpoint.layout import BatchFolder
 from lesson15.documents.parsed import ParsedDocument, ParseOptions
 from lesson15.documents.parsing import parse_document
 from lesson15.embedding import HashingEmbedder
@@ -67,14 +66,13 @@ class InlineProcessor(BatchProcessor):
     async def _run(
         self,
         stack: AsyncExitStack,
-        folder: BatchFolder,
         manifest: Manifest,
         ledger: Ledger,
         paths: Paths | None,
         **options: Any,
     ) -> dict[str, Any]:
         self._on_open(ledger)
-        return await super()._run(stack, folder, manifest, ledger, paths, **options)
+        return await super()._run(stack, manifest, ledger, paths, **options)
 
 
 @dataclass(frozen=True)
