@@ -125,10 +125,19 @@ class Recorder(RecordingFileSystem):
 
         def watched_commit() -> list[Record]:
             log = ledger.log
-            records = self.history[-1].records + log.records
-            journal_bytes = log._journal.position.offset
-            self.history.append(Commitment(records, journal_bytes, counts_of(log.state)))
-            result = commit()
+            flush = log._journal.flush
+
+            def watched_flush() -> None:  # when the record of the commit itself is appended
+                records = self.history[-1].records + log.records
+                journal_bytes = log._journal.position.offset
+                self.history.append(Commitment(records, journal_bytes, counts_of(log.state)))
+                flush()
+
+            log._journal.flush = watched_flush  # type: ignore[method-assign]
+            try:
+                result = commit()
+            finally:
+                log._journal.flush = flush  # type: ignore[method-assign]
             self.promised = len(self.history) - 1
             return result
 
