@@ -104,14 +104,14 @@ class BatchLog:
         except OSError as error:
             raise CheckpointWriteError(path=self.folder.root, detail=error) from error
         position = self._journal.position
-        commit = self._committed.model_copy(
-            update={
-                "number": number,
-                "journal_bytes": position.offset,
-                "journal_crc": position.crc,
-                "segment_bytes": self._segment.offset,
-                "next_row": self._next_row,
-            }
+        commit = Commit(
+            number=number,
+            journal_bytes=position.offset,
+            journal_crc=position.crc,
+            segment_bytes=self._segment.offset,
+            next_row=self._next_row,
+            generation=self._committed.generation,
+            encryption=self._committed.encryption,
         )
         self._manager.save_checkpoint(self.state, commit)
         self._committed = commit

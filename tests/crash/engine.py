@@ -13,7 +13,6 @@ from typing import Any
 from lesson15.checkpoint.documents import Manifest
 from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.checkpoint.journal import Position, Record
-from lesson15.checkpoint.layout import BatchFolder
 from lesson15.documents.parsed import ParsedDocument, ParseOptions
 from lesson15.documents.parsing import parse_document
 from lesson15.embedding import HashingEmbedder
@@ -67,14 +66,13 @@ class InlineProcessor(BatchProcessor):
     async def _run(
         self,
         stack: AsyncExitStack,
-        folder: BatchFolder,
         manifest: Manifest,
         ledger: Ledger,
         paths: Paths | None,
         **options: Any,
     ) -> dict[str, Any]:
         self._on_open(ledger)
-        return await super()._run(stack, folder, manifest, ledger, paths, **options)
+        return await super()._run(stack, manifest, ledger, paths, **options)
 
 
 @dataclass(frozen=True)
@@ -127,10 +125,19 @@ class Recorder(RecordingFileSystem):
 
         def watched_commit() -> list[Record]:
             log = ledger.log
-            records = self.history[-1].records + log.records
-            journal_bytes = log._journal.position.offset
-            self.history.append(Commitment(records, journal_bytes, counts_of(log.state)))
-            result = commit()
+            flush = log._journal.flush
+
+            def watched_flush() -> None:  # when the record of the commit itself is appended
+                records = self.history[-1].records + log.records
+                journal_bytes = log._journal.position.offset
+                self.history.append(Commitment(records, journal_bytes, counts_of(log.state)))
+                flush()
+
+            log._journal.flush = watched_flush  # type: ignore[method-assign]
+            try:
+                result = commit()
+            finally:
+                log._journal.flush = flush  # type: ignore[method-assign]
             self.promised = len(self.history) - 1
             return result
 
