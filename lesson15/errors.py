@@ -89,6 +89,16 @@ class MissingDependencyError(UsageError):
     """
 
 
+class SessionError(UsageError):
+    """Cannot {action} batch {batch_id!r}: it is {status}. That needs a batch that is {allowed}."""
+
+
+class CourseMaterialError(UsageError):
+    """There are no notebooks and sample documents in {root}. They are part of the source: install
+    lesson15 from a checkout with `pip install -e .`
+    """
+
+
 class SettingsMismatchError(UsageError):
     """Batch {batch_id!r} was made with {name}={stored!r} and cannot go on with {given!r}. Resume
     it with {name}={stored!r}, or start a new batch.
