@@ -9,6 +9,7 @@ from lesson15.cli import (  # noqa: F401 - importing them registers their comman
     batches,
     faults,
     keys,
+    lab,
     replay,
     views,
 )
