@@ -122,13 +122,14 @@ class BatchView:
         manager = CheckpointManager(state_dir)
         commit = manager.load_commit(batch_id)
         journal = manager.folder(batch_id).journal
+        cipher = manager.cipher(batch_id, commit)
         with self.lock:
             before = self.settled
             self.codes[:] = bytes(len(self.codes))
             self.details.clear()
             self.errors.clear()
             self._in_work.clear()
-            for _, record in read_journal(journal, stop=commit.position):
+            for _, record in read_journal(journal, stop=commit.position, cipher=cipher):
                 self.fold(record)
             self.errors = Counter(
                 record["et"] for record in self.details.values() if record["s"] != "done"

@@ -45,7 +45,7 @@ class Throttle:
         self._func = func
         self._seconds = seconds
         self._is_due = False
-        self._last = 0.0
+        self._due = 0.0
         self._lock = threading.Lock()
         self._running = threading.Lock()
 
@@ -55,8 +55,9 @@ class Throttle:
             if self._is_due:
                 return
             self._is_due = True
-            wait = max(0.0, self._last + self._seconds - time.monotonic())
-        timer = threading.Timer(wait, self._run)
+            now = time.monotonic()
+            self._due = max(now, self._due + self._seconds)  # a late run delays no other
+        timer = threading.Timer(self._due - now, self._run)
         timer.daemon = True
         timer.start()
 
@@ -64,7 +65,6 @@ class Throttle:
         with self._running:
             with self._lock:
                 self._is_due = False
-                self._last = time.monotonic()
             try:
                 self._func()
             except Exception:

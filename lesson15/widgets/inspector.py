@@ -98,4 +98,7 @@ def _last_records(journal: Path, committed: int) -> list[str]:
     with journal.open("rb") as file:
         file.seek(max(0, committed - _TAIL_BYTES))
         lines = file.read(min(committed, _TAIL_BYTES)).decode(errors="replace").splitlines()
-    return [line[9:] for line in lines[-_RECORDS:]]
+    return [
+        line[9:] if line[9:].startswith("{") else "(an encrypted record)"
+        for line in lines[-_RECORDS:]
+    ]
