@@ -94,7 +94,7 @@ for path in sorted((state / "first").iterdir()):
 # - `segment.bin` holds the vectors and texts. It is only ever appended to.
 # - `checkpoint.json` says how many bytes of these two *count*. It is small, and replaced as a
 #   whole.
-# - `catalog.sqlite` and `index` are derived: they could be made again from the others.
+# - `catalog.sqlite` and `index.*` are derived: they could be made again from the others.
 #
 # Notebook 2 shows why it is built this way.
 
@@ -109,7 +109,7 @@ print((state / "first" / "checkpoint.json").read_text())
 
 # %%
 searcher = lesson15.Searcher("first", state)
-for hit in searcher.search("honey bees hive", k=3):
+for hit in searcher.search("recovery of a database", k=3):
     print(f"{hit.score:.2f}  {hit.doc_id.split('sample_docs/')[-1]}")
 searcher.close()
 

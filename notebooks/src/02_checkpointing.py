@@ -24,8 +24,8 @@ state = course.work_folder("checkpointing")
 # %% [markdown]
 # ## A naive checkpoint
 #
-# After each document the whole state is written to one file. Plain, readable, and how most
-# scripts begin.
+# Every 50 documents the whole state is written to one file. Plain, readable, and how most scripts
+# begin.
 
 # %%
 naive = """
@@ -39,7 +39,7 @@ for number in range(1_000_000):
             json.dump(done, file)
         print(number + 1, flush=True)
 """
-(state / "naive.py").write_text(naive)
+_ = (state / "naive.py").write_text(naive)
 
 # %% [markdown]
 # And a safe one. The only difference is how the file is written: a temporary file beside it,
@@ -58,7 +58,7 @@ safe = naive.replace(
 """,
 ).replace("import json, sys", "import json, os, sys")
 assert safe.count("os.replace") == 1
-(state / "safe.py").write_text(safe)
+_ = (state / "safe.py").write_text(safe)
 
 # %% [markdown]
 # ## Predict before you run

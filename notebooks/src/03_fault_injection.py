@@ -128,8 +128,10 @@ assert outcomes["disk_full"] == "aborted"
 
 # %% [markdown]
 # - A file that is not there is **skipped**: no retry brings it back.
-# - Three timeouts were **saved** by retries: all 40 are done.
-# - A killed parser process harms one document: parsing has processes of its own.
+# - Three timeouts were **saved** by retries, and so were three parse errors: one retry was
+#   enough.
+# - Even three killed parser processes harmed nobody: parsing has processes of its own, and a new
+#   one took the document up again.
 # - A full disk **stops** the batch. To go on would mean to forget what was done. The checkpoint
 #   stays:
 

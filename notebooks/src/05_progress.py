@@ -72,11 +72,7 @@ docs = course.make_documents(state / "docs", 30)
 processor = lesson15.BatchProcessor(4, state_dir=state, embedder="hashing")
 processor.progress_callbacks += [watch, broken]
 
-import logging
-
-logging.getLogger("lesson15").setLevel(logging.CRITICAL)  # the log tells of the broken one
 report = await processor.process_batch([docs], "watched")
-course.prepare()
 
 for info in readings[::10]:
     eta = "unknown" if info.eta is None else f"{info.eta:.2f} s"

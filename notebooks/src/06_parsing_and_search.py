@@ -50,8 +50,15 @@ for path in sorted((docs / "bad").iterdir()):
         print(f"{type(error).__name__:24} {str(error).split('/')[-1]}")
 
 # %% [markdown]
-# Each says what is wrong and what to do. "No text was found" is much more useful than an empty
-# entry in the index that nobody ever finds.
+# The UTF-16 file is not among them, because it is no trouble at all:
+
+# %%
+parsed = parse_document(str(docs / "guides/fjord-ferries.txt"), options)
+print(parsed.chunks[0][:80])
+
+# %% [markdown]
+# Each error says what is wrong and what to do. "No text was found" is much more useful than an
+# empty entry in the index that nobody ever finds.
 #
 # ## A document that kills
 #
@@ -109,8 +116,8 @@ print(cosines.round(2))
 assert cosines[0, 1] > cosines[0, 2]
 
 # %% [markdown]
-# The kitten on the couch is close, although the words differ. The dog on the sofa is close as
-# well: a like *scene* weighs as much as the like meaning. Similarity is not truth.
+# The kitten on the couch is close, although the words differ. The dog on the sofa is as close, or
+# even closer: a like *scene* weighs as much as the like meaning. Similarity is not truth.
 
 # %% [markdown]
 # ## Index all, and search
