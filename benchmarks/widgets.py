@@ -101,8 +101,8 @@ def measure_synthetic(page: Page, address: str) -> None:
     page.wait_for_timeout(SECONDS * 1000 - 7000)
     result = ask(page, TELL.format("result"))
     print(
-        f"synthetic: {result['updates'] / SECONDS:.1f} updates a second sent, {drawn / 5:.1f} frames "
-        f"a second drawn, {result['ms']:.2f} ms of the kernel's processor for each"
+        f"synthetic: {result['updates'] / SECONDS:.1f} updates a second sent, {drawn / 5:.1f} "
+        f"frames a second drawn, {result['ms']:.2f} ms of the kernel's processor for each"
     )
 
 

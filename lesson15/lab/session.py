@@ -229,6 +229,9 @@ class BatchSession:
     def _launch(self, task: Task) -> None:
         if self._thread is not None:
             self._thread.join()  # it has told the end, and may still be closing its pipes
+        self._wait_for_lock()
+        if self.spec.exists:  # it may have moved on since this session looked at it
+            self.view.return_to_commit(self.spec.state_dir, self.batch_id)
         self.report = self.error = None
         self.progress = {}
         self.lost_docs = 0
@@ -244,7 +247,6 @@ class BatchSession:
         self._thread.start()
 
     def _spawn(self, task: Task) -> subprocess.Popen[bytes]:
-        self._wait_for_lock()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the reader
         process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-P", "-m", "lesson15.lab.worker", task],
