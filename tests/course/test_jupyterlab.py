@@ -45,7 +45,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1280, "height": 1760}, device_scale_factor=1)
+    page = browser.new_page(viewport={"width": 1280, "height": 2100}, device_scale_factor=1)
     page.set_default_timeout(30_000)
     yield page
     page.close()
@@ -55,7 +55,9 @@ def shot(page: Page, selector: str, name: str) -> None:
     if SCREENSHOTS:
         Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
         png = page.locator(selector).first.screenshot()
-        picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(128)
+        picture = (
+            Image.open(io.BytesIO(png)).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+        )
         picture.save(Path(SCREENSHOTS) / f"{name}.png", optimize=True)
 
 
@@ -115,6 +117,13 @@ def test_break_kill_restart_resume(course: tuple[str, Path], page: Page) -> None
     wait_for_count(page, "failed", 10)
     expect(page.locator(".l15-slider", has=slider)).to_contain_text("fired")
     shot(page, ".jp-OutputArea-output", "console-light")
+    if SCREENSHOTS:
+        page.locator("input[data-dial=delay]").fill("2")
+        menu(page, "Settings", "Theme", "JupyterLab Dark")
+        page.wait_for_timeout(2000)
+        shot(page, ".jp-OutputArea-output", "console-dark")
+        menu(page, "Settings", "Theme", "JupyterLab Light")
+        page.locator("input[data-dial=delay]").fill("0.3")
     slider.fill("0")
 
     command(page, "pause")
@@ -149,10 +158,6 @@ def test_break_kill_restart_resume(course: tuple[str, Path], page: Page) -> None
     command(page, "retry_failed")
     wait_for_count(page, "done", 400)
     expect_status(page, "finished")
-    if SCREENSHOTS:
-        menu(page, "Settings", "Theme", "JupyterLab Dark")
-        page.wait_for_timeout(1500)
-        shot(page, ".jp-OutputArea-output", "console-dark")
 
     state = folder / "work" / "console"
     verification = lesson15.verify("class", state)

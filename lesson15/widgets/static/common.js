@@ -21,6 +21,18 @@ function color(root, name) {
   return getComputedStyle(root).getPropertyValue(`--l15-${name}`).trim() || "#888";
 }
 
+// A slider whose track is filled up to its thumb; set its value by `show(value)`.
+function rangeSlider(label, maximum, step) {
+  const node = element("input");
+  Object.assign(node, { type: "range", min: 0, max: maximum, step, value: 0 });
+  node.setAttribute("aria-label", label);
+  const fill = () => {
+    node.style.setProperty("--l15-fill", `${(100 * node.value) / Math.max(1e-9, node.max)}%`);
+  };
+  node.addEventListener("input", fill);
+  return { node, show(value) { node.value = value; fill(); } };
+}
+
 function legend(counts) {
   const box = element("div", "l15-legend");
   for (const state of STATES) {

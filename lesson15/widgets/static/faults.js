@@ -4,15 +4,13 @@ function render({ model, el }) {
   head.append(playing);
   const rows = model.get("dials").map(({ name, label, unit, maximum, step }) => {
     const row = element("label", "l15-slider");
-    const slider = element("input");
-    Object.assign(slider, { type: "range", min: 0, max: maximum, step });
-    slider.dataset.dial = name;
-    slider.setAttribute("aria-label", label);
+    const slider = rangeSlider(label, maximum, step);
+    slider.node.dataset.dial = name;
     const value = element("output");
     const fired = element("span", "l15-soft l15-num");
-    row.append(element("span", "", label), slider, value, fired);
-    slider.addEventListener("input", () => {
-      model.set("levels", { ...model.get("levels"), [name]: Number(slider.value) });
+    row.append(element("span", "", label), slider.node, value, fired);
+    slider.node.addEventListener("input", () => {
+      model.set("levels", { ...model.get("levels"), [name]: Number(slider.node.value) });
       model.save_changes();
     });
     root.append(row);
@@ -37,7 +35,7 @@ function render({ model, el }) {
     const counts = model.get("fired");
     for (const { name, unit, slider, value, fired } of rows) {
       const level = levels[name] || 0;
-      if (document.activeElement !== slider || Number(slider.value) !== level) slider.value = level;
+      if (Number(slider.node.value) !== level) slider.show(level);
       value.textContent = unit === "%" ? `${Math.round(100 * level)} %` : `${level.toFixed(2)} s`;
       fired.textContent = counts[name] ? `fired ${counts[name]}` : "";
     }

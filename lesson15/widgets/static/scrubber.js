@@ -3,12 +3,10 @@ function render({ model, el }) {
   const where = element("span", "l15-soft l15-push l15-num");
   head.append(where);
   const row = element("div", "l15-row");
-  const slider = element("input");
-  Object.assign(slider, { type: "range", min: 0, max: model.get("length"), step: 1 });
-  slider.setAttribute("aria-label", "Event");
-  slider.style.flex = "1 1 300px";
+  const slider = rangeSlider("Event", model.get("length"), 1);
+  slider.node.style.flex = "1 1 300px";
   const play = element("button", "l15-main", "Play");
-  row.append(play, slider);
+  row.append(play, slider.node);
   root.append(row);
   const event = element("div", "l15-note");
   root.append(event);
@@ -17,7 +15,7 @@ function render({ model, el }) {
   numbers.style.marginTop = "6px";
   root.append(numbers);
   const go = (place) => { model.set("event", place); model.save_changes(); };
-  slider.addEventListener("input", () => go(Number(slider.value)));
+  slider.node.addEventListener("input", () => go(Number(slider.node.value)));
   let timer = null;
   play.addEventListener("click", () => {
     if (timer) { clearInterval(timer); timer = null; play.textContent = "Play"; return; }
@@ -31,7 +29,7 @@ function render({ model, el }) {
     }, 100);
   });
   const show = () => {
-    slider.value = model.get("event");
+    slider.show(model.get("event"));
     where.textContent = `event ${model.get("event")} of ${model.get("length")}`;
     event.textContent = model.get("text");
     grid.replace(bytes(model.get("codes")));
