@@ -110,6 +110,7 @@ class RatePlot(SessionWidget):
         failed = [bad for _, _, bad in self.series]
         axes.bar(seconds, failed, bottom=done, color=STATE_COLORS[3], label="failed")
         axes.set(xlabel="seconds", ylabel="documents a second")
+        axes.set_xlim(-0.6, max(10, *seconds, 0) + 0.6)
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
         return picture_html(figure, self.static_text())
