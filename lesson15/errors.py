@@ -77,6 +77,16 @@ class NoDocumentsError(UsageError):
     """No documents to process in {paths}. Supported types: {types}."""
 
 
+class SessionError(UsageError):
+    """Cannot {action} batch {batch_id!r}: it is {status}. That needs a batch that is {allowed}."""
+
+
+class CourseMaterialError(UsageError):
+    """There are no notebooks and sample documents in {root}. They are part of the source: install
+    lesson15 from a checkout with `pip install -e .`
+    """
+
+
 class BatchLockedError(UsageError):
     """Batch {batch_id!r} is being worked on by another process ({owner}). Wait for it to end, or
     stop it, and try again.
@@ -86,16 +96,6 @@ class BatchLockedError(UsageError):
 class MissingDependencyError(UsageError):
     """{feature} needs the package {package!r}, which is not installed. Install it with
     `pip install {package}`.
-    """
-
-
-class SessionError(UsageError):
-    """Cannot {action} batch {batch_id!r}: it is {status}. That needs a batch that is {allowed}."""
-
-
-class CourseMaterialError(UsageError):
-    """There are no notebooks and sample documents in {root}. They are part of the source: install
-    lesson15 from a checkout with `pip install -e .`
     """
 
 
