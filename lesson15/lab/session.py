@@ -15,6 +15,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -27,13 +28,17 @@ from lesson15.lab.environment import environment
 from lesson15.lab.host import EngineHost, Task
 from lesson15.lab.spec import BatchSpec
 from lesson15.lab.view import BatchView
+from lesson15.logs import get_logger
 from lesson15.models import BatchState, BatchStatus
 
 if TYPE_CHECKING:
     from lesson15.engine.verify import Verification
 
 Mode = Literal["process", "thread"]
+log = get_logger(__name__)
 _ACTIVE = ("starting", "running", "paused")
+_STOPPED = ("finished", "cancelled", "killed", "aborted", "interrupted")
+_sessions: WeakValueDictionary[tuple[str, str], BatchSession] = WeakValueDictionary()
 _LOCK_PATIENCE_SECONDS = 10.0
 
 
@@ -41,7 +46,8 @@ class BatchSession:
     """A batch that runs beside the notebook; every method but the ``wait`` ones returns at once.
 
     A batch that exists already is taken up as it stands: :meth:`resume` goes on with it. So a
-    cell that makes a session may be run again after the kernel was restarted.
+    cell that makes a session may be run again, after a restart of the kernel or at any time; a
+    session of this process that is still at work on the batch is cancelled first.
 
     Args:
         paths: files, or folders to scan.
@@ -77,6 +83,12 @@ class BatchSession:
             batch_id or new_batch_id(), os.fspath(state_dir), [os.fspath(p) for p in paths],
             **options,
         )  # fmt: skip
+        key = os.path.abspath(state_dir), self.batch_id  # noqa: PTH100 - links are left as they are
+        earlier = _sessions.get(key)
+        if earlier is not None and earlier.is_active:
+            earlier.cancel()
+            earlier.wait()
+        _sessions[key] = self
         self.mode = mode
         self.report: dict[str, Any] | None = None
         self.error: str | None = None
@@ -160,12 +172,12 @@ class BatchSession:
         if self.status == "paused":
             self._command("unpause")
         else:
-            self._require("resume", self._stopped)
+            self._require("resume", _STOPPED)
             self._launch("resume")
 
     def retry_failed(self) -> None:
         """Work on the dead-letter list again."""
-        self._require("retry the failed documents", self._stopped)
+        self._require("retry the failed documents", _STOPPED)
         self._launch("retry")
 
     def cancel(self) -> None:
@@ -181,10 +193,8 @@ class BatchSession:
                 action="kill", batch_id=self.batch_id, status=f"{self.status} in a thread",
                 allowed="a process: make the session with mode='process'",
             )  # fmt: skip
-        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.kill()
         self._thread.join(10)
-
-    _stopped = ("finished", "cancelled", "killed", "aborted", "interrupted")
 
     def _require(self, action: str, allowed: tuple[str, ...]) -> None:
         if self.status not in allowed:
@@ -288,16 +298,15 @@ class BatchSession:
 
     def _take(self, records: list[Record]) -> None:
         over = None
-        with self.view.lock:
-            for record in records:
-                if record["t"] == "over":
-                    over = record
-                elif record["t"] == "progress":
-                    self.progress = record
-                elif record["t"] == "status":
-                    self._set_status(record["status"])
-                else:
-                    self.view.fold(record)
+        for record in records:
+            if record["t"] == "over":
+                over = record
+            elif record["t"] == "progress":
+                self.progress = record
+            elif record["t"] == "status":
+                self._set_status(record["status"])
+            else:
+                self.view.fold(record)
         if over is not None:
             self.report = over.get("report")
             self._end(over["status"], over.get("error"))
@@ -320,4 +329,8 @@ class BatchSession:
         with self._changed:
             self._changed.notify_all()
         for callback in list(self.on_change):
-            callback()
+            try:
+                callback()
+            except Exception:
+                log.exception("a callback failed and was removed", batch_id=self.batch_id)
+                self.on_change.remove(callback)

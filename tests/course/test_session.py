@@ -46,6 +46,11 @@ def slow(many: Path, state: Path) -> Callable[..., BatchSession]:
     return make
 
 
+@pytest.fixture
+def session_docs(docs: Path, state: Path) -> BatchSession:
+    return BatchSession([docs], "b", state, mode="thread", embedder="hashing", retry_delay=0)
+
+
 @pytest.mark.parametrize("mode", ["process", "thread"])
 def test_start_pause_and_go_on(slow: Callable[..., BatchSession], mode: str) -> None:
     session = slow("b", mode)
@@ -138,6 +143,31 @@ def test_worker_stops_with_a_checkpoint_when_its_notebook_is_gone(many: Path, st
     assert 10 <= session.view.settled < 60
     session.resume()
     assert session.wait()["processed_docs"] == 60
+
+
+def test_a_cell_that_is_run_again_takes_the_batch_over(slow: Callable[..., BatchSession]) -> None:
+    first = slow("b")
+    first.start()
+    first.wait_for(lambda: first.view.settled >= 6)
+    second = slow("b")
+    assert (first.status, second.status) == ("cancelled", "cancelled")
+    assert second.view.settled == first.view.settled >= 6
+    second.resume()
+    assert second.wait()["processed_docs"] == 60
+
+
+def test_a_callback_that_fails_is_left_out(session_docs: BatchSession) -> None:
+    calls: list[str] = []
+
+    def broken() -> None:
+        calls.append(session_docs.status)
+        raise RuntimeError("a bug")
+
+    session_docs.on_change.append(broken)
+    session_docs.start()
+    session_docs.wait()
+    assert calls == ["starting"]
+    assert session_docs.status == "finished"
 
 
 def test_kernel_interrupt_leaves_the_worker_alone(slow: Callable[..., BatchSession]) -> None:
