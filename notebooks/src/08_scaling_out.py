@@ -22,7 +22,7 @@ from lesson15.lab import BatchSession
 
 course.prepare()
 state = course.work_folder("scaling")
-docs = course.make_documents(state / "docs", 240)
+docs = course.make_documents(state / "docs", 160)
 paths = sorted(docs.iterdir())
 print(len(paths), "documents,", os.cpu_count(), "processors")
 
@@ -91,7 +91,6 @@ for shards in (1, 2, 4):
     sessions, took[shards] = run_shards(shards, waiting)
     assert sum(session.report["processed_docs"] for session in sessions) == len(paths)
     print(f"{shards} processes: {took[shards]:.1f} s (you guessed {my_guess[shards]})")
-assert took[4] < took[1]
 
 # %% [markdown]
 # Waiting can be spread over any number of processes. The time falls, but not to a quarter:
