@@ -142,3 +142,14 @@ def test_refusals_say_what_to_do(alice: Client, shared: Path) -> None:
     new_id = alice.post("/batch/process", json={"doc_paths": [str(shared)]}).json()["batch_id"]
     assert new_id.startswith("batch-")
     alice.wait(new_id)
+
+
+def test_damaged_state_is_the_servers_fault(server: Running, alice: Client, shared: Path) -> None:
+    alice.process(shared, batch_id="damaged")
+    alice.wait("damaged")
+    (server.batches("alice") / "damaged" / "checkpoint.json").write_text("{")
+    for path in ("/batch/search/damaged?q=x", "/batch/failures/damaged"):
+        answer = alice.get(path)
+        assert answer.status_code == 503
+        assert str(server.state) not in answer.text  # the log says where
+    assert alice.get("/batch/list").status_code == 200

@@ -110,7 +110,7 @@ async def list_batches(user: CurrentUser, service: CurrentService) -> Batches:
     return Batches(batches=found, total_count=len(found))
 
 
-@router.get("/failures/{batch_id}", responses=documented(404))
+@router.get("/failures/{batch_id}", responses=documented(404, 503))
 async def failures(
     batch_id: BatchIdPath,
     user: CurrentUser,
@@ -134,7 +134,7 @@ async def failures(
     )
 
 
-@router.get("/search/{batch_id}", responses=documented(404, 409))
+@router.get("/search/{batch_id}", responses=documented(404, 409, 503))
 async def search(
     batch_id: BatchIdPath,
     user: CurrentUser,
