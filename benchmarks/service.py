@@ -117,7 +117,7 @@ class Server:
             [*lesson15, "keys", "add", "bench", *at], capture_output=True, text=True, check=True
         )
         self.key = made.stdout.strip()
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [*lesson15, "serve", *at, "--port", str(self.port), "--allow", str(docs)],
             env={
                 **os.environ,
@@ -137,16 +137,17 @@ class Server:
             except httpx.TransportError:
                 time.sleep(0.05)
 
-    def cpu_seconds(self) -> float:
-        """What the server itself has used, without its workers."""
-        times = psutil.Process(self._process.pid).cpu_times()
-        return times.user + times.system
-
     def close(self) -> None:
         """End the server."""
         self.client.close()
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+
+
+def cpu_seconds(process: subprocess.Popen[Any]) -> float:
+    """What ``process`` itself has used, without its children."""
+    times = psutil.Process(process.pid).cpu_times()
+    return times.user + times.system
 
 
 def run_batch(server: Server, docs: Path, batch_id: str, listeners: int) -> dict[str, Any]:
@@ -167,13 +168,17 @@ def run_batch(server: Server, docs: Path, batch_id: str, listeners: int) -> dict
     # Measured between two counts, with everybody listening and neither start nor end in it.
     detail = wait_for(server, batch_id, 0.25)
     began, first = time.perf_counter(), detail["processed_docs"]
-    used = server.cpu_seconds()
+    measured = {"server_cpu": server.process}
+    if others is not None:
+        measured["listeners_cpu"] = others
+    used = {name: cpu_seconds(process) for name, process in measured.items()}
     detail = wait_for(server, batch_id, 0.95)
     seconds = time.perf_counter() - began
     rate = (detail["processed_docs"] - first) / seconds
-    cpu = (server.cpu_seconds() - used) / seconds
+    result: dict[str, Any] = {"docs_per_second": rate}
+    for name, process in measured.items():  # shares of one core
+        result[name] = (cpu_seconds(process) - used[name]) / seconds
     wait_for(server, batch_id, 1.0)
-    result = {"docs_per_second": rate, "server_cpu": cpu}
     if others is not None:
         out, _ = others.communicate()
         result["events"] = json.loads(out)
@@ -232,6 +237,7 @@ def main() -> None:
         "ratio": round(statistics.median(ratios), 3),
         "server_cpu_alone": round(_median(alone, "server_cpu"), 3),
         "server_cpu_watched": round(_median(watched, "server_cpu"), 3),
+        "listeners_cpu": round(_median(watched, "listeners_cpu"), 3),
         "events_per_second_least": round(min(events), 1),
         "events_per_second_median": round(statistics.median(events), 1),
     }))  # fmt: skip
