@@ -12,12 +12,10 @@ import typer
 from lesson15.cli.common import (
     AsJson,
     BatchId,
-    EmbedderChoice,
     ExitCode,
     Interval,
     MaxConcurrent,
     StateDir,
-    StoreChoice,
     app,
     print_json,
     state_folder,
@@ -27,6 +25,7 @@ from lesson15.documents.loaders import supported_types
 from lesson15.documents.scan import check_paths, scan
 from lesson15.errors import EmbeddingModelError, Lesson15Error, NoDocumentsError, StorageError
 from lesson15.models import BatchReport, BatchState, BatchStatus
+from lesson15.notifications import BatchEnded, check_notifiers, notify
 from lesson15.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,8 +40,12 @@ def run(
     state_dir: StateDir = None,
     max_concurrent: MaxConcurrent = None,
     checkpoint_interval: Interval = None,
-    embedder: Annotated[EmbedderChoice | None, typer.Option(help="Embedding model.")] = None,
-    store: Annotated[StoreChoice | None, typer.Option(help="Vector store.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="Embedding model: minilm, hashing, or of a plugin.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Vector store: faiss, chroma, or of a plugin.")
+    ] = None,
     faults: Faults = None,
     as_json: AsJson = False,
 ) -> None:
@@ -102,8 +105,8 @@ def _processor(
     max_concurrent: int | None,
     interval: int | None,
     faults: FaultPlan | FaultControl | None,
-    embedder: EmbedderChoice | None = None,
-    store: StoreChoice | None = None,
+    embedder: str | None = None,
+    store: str | None = None,
 ) -> BatchProcessor:
     from lesson15.engine.processor import BatchProcessor
 
@@ -111,8 +114,8 @@ def _processor(
         max_concurrent or settings.max_concurrent,
         interval or settings.checkpoint_interval,
         state_dir=state_folder(state_dir),
-        embedder=embedder.value if embedder else None,
-        store=store.value if store else None,
+        embedder=embedder,
+        store=store,
         settings=settings,
         faults=faults,
     )
@@ -123,6 +126,8 @@ def _drive(processor: BatchProcessor, batch_id: str, work: Any, as_json: bool) -
     import asyncio
 
     from lesson15.progress_bar import progress_bar
+
+    check_notifiers(processor.settings)
 
     async def main() -> dict[str, Any]:
         loop = asyncio.get_running_loop()
@@ -137,6 +142,7 @@ def _drive(processor: BatchProcessor, batch_id: str, work: Any, as_json: bool) -
     except (StorageError, EmbeddingModelError) as error:
         _print_aborted(processor, batch_id, error, as_json)
         raise typer.Exit(ExitCode.RESUMABLE) from error
+    notify(BatchEnded.of(report), processor.settings)
     _print_report(report, as_json, _resume_hint(processor, batch_id))
     if report["status"] not in (BatchStatus.FINISHED, BatchStatus.RUNNING):
         raise typer.Exit(ExitCode.RESUMABLE)
@@ -180,8 +186,9 @@ def _print_aborted(
 ) -> None:
     hint = _resume_hint(processor, batch_id)
     print(f"Aborted: {error}\nTo go on: {hint}", file=sys.stderr)
-    if not as_json:
-        return
     found = processor.checkpoints.try_load(batch_id)
     state = found if isinstance(found, BatchState) else BatchState(batch_id)
-    print_json(BatchReport.of(state, BatchStatus.ABORTED, [], str(error)).to_dict())
+    report = BatchReport.of(state, BatchStatus.ABORTED, [], str(error)).to_dict()
+    if as_json:
+        print_json(report)
+    notify(BatchEnded.of(report), processor.settings)
