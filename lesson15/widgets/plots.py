@@ -34,9 +34,9 @@ class WorkerTimeline(SessionWidget):
         view = self.session.view
         with view.lock:
             spans, open_spans = list(view.spans), view.in_work()
-        starts = [span.start for span in spans[:1]] + [start for _, start, _ in open_spans]
-        if self._origin is None and starts:
-            self._origin = min(starts)
+        if self._origin is None:  # the first to end need not be the first that began
+            starts = [span.start for span in spans] + [start for _, start, _ in open_spans]
+            self._origin = min(starts, default=None)
         since = 0.0 if is_all else self._last_end
         fresh = [span for span in spans if span.end > since]
         if spans:
