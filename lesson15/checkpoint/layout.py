@@ -68,6 +68,11 @@ class BatchFolder:
         return self.root / "index"
 
     @property
+    def shards(self) -> Path:
+        """The parts that workers do; there only while a distributed batch is unfinished."""
+        return self.root / "shards"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that works on the batch."""
         return self.root / "lock"

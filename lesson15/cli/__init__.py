@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from lesson15.cli import batches, views  # noqa: F401 - importing them registers their commands
+from lesson15.cli import batches, views, workers  # noqa: F401 - importing them registers their commands
 from lesson15.cli.common import ExitCode, app
 from lesson15.errors import EmbeddingModelError, StorageError, UsageError
 from lesson15.logs import log_to_stderr

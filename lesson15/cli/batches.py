@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.cli.common import (
     AsJson,
     BatchId,
+    Broker,
     EmbedderChoice,
     ExitCode,
     Interval,
@@ -22,14 +24,24 @@ from lesson15.cli.common import (
     print_json,
     state_folder,
 )
+from lesson15.cli.workers import distributed_processor
 from lesson15.documents.loaders import supported_types
 from lesson15.documents.scan import check_paths, scan
-from lesson15.errors import EmbeddingModelError, Lesson15Error, NoDocumentsError, StorageError
+from lesson15.errors import (
+    EmbeddingModelError,
+    Lesson15Error,
+    NoDocumentsError,
+    StorageError,
+    UsageError,
+)
 from lesson15.models import BatchReport, BatchState, BatchStatus
 from lesson15.settings import Settings
 
 if TYPE_CHECKING:
+    from lesson15.distributed import DistributedProcessor
     from lesson15.engine.processor import BatchProcessor
+
+    Processor = BatchProcessor | DistributedProcessor
 
 
 @app.command()
@@ -41,6 +53,10 @@ def run(
     checkpoint_interval: Interval = None,
     embedder: Annotated[EmbedderChoice | None, typer.Option(help="Embedding model.")] = None,
     store: Annotated[StoreChoice | None, typer.Option(help="Vector store.")] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Have workers do it (lesson15 worker).")
+    ] = False,
+    broker: Broker = None,
     as_json: AsJson = False,
 ) -> None:
     """Process documents as a new batch."""
@@ -51,8 +67,11 @@ def run(
     from lesson15.engine.processor import new_batch_id
 
     batch_id = batch_id or new_batch_id()
-    processor = _processor(
-        settings, state_dir, max_concurrent, checkpoint_interval, embedder, store
+    if broker and not distributed:
+        raise UsageError(problem="--broker needs --distributed: only workers use a broker.")
+    options = state_dir, max_concurrent, checkpoint_interval, embedder, store
+    processor: Processor = (
+        distributed_processor(broker, *options) if distributed else _processor(settings, *options)
     )
     _drive(processor, batch_id, processor.process_batch(paths, batch_id), as_json)
 
@@ -63,10 +82,16 @@ def resume(
     state_dir: StateDir = None,
     max_concurrent: MaxConcurrent = None,
     checkpoint_interval: Interval = None,
+    broker: Broker = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a batch; a finished one is only looked over for changed files."""
-    processor = _processor(Settings(), state_dir, max_concurrent, checkpoint_interval)
+    options = state_dir, max_concurrent, checkpoint_interval
+    processor: Processor
+    if CheckpointManager(state_folder(state_dir)).folder(batch_id).shards.is_dir():
+        processor = distributed_processor(broker, *options)
+    else:
+        processor = _processor(Settings(), *options)
     _drive(processor, batch_id, processor.resume_batch(batch_id), as_json)
 
 
@@ -103,7 +128,7 @@ def _processor(
     )
 
 
-def _drive(processor: BatchProcessor, batch_id: str, work: Any, as_json: bool) -> NoReturn:  # noqa: FBT001, RUF100 - internal
+def _drive(processor: Processor, batch_id: str, work: Any, as_json: bool) -> NoReturn:  # noqa: FBT001, RUF100 - internal
     """Run ``work`` with a progress bar; Ctrl-C cancels once, kills the second time."""
     import asyncio
 
@@ -129,7 +154,7 @@ def _drive(processor: BatchProcessor, batch_id: str, work: Any, as_json: bool) -
     raise typer.Exit(ExitCode.DONE if is_clean else ExitCode.FAILURES)
 
 
-def _stop(processor: BatchProcessor, loop: Any) -> None:
+def _stop(processor: Processor, loop: Any) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.remove_signal_handler(name)
         signal.signal(name, signal.SIG_DFL)  # the next one ends the process at once
@@ -137,7 +162,7 @@ def _stop(processor: BatchProcessor, loop: Any) -> None:
     processor.cancel()
 
 
-def _resume_hint(processor: BatchProcessor, batch_id: str) -> str:
+def _resume_hint(processor: Processor, batch_id: str) -> str:
     return f"lesson15 resume {batch_id} --state-dir {processor.checkpoints.checkpoint_dir}"
 
 
@@ -158,7 +183,7 @@ def _print_report(report: dict[str, Any], as_json: bool, hint: str) -> None:  # 
 
 
 def _print_aborted(
-    processor: BatchProcessor,
+    processor: Processor,
     batch_id: str,
     error: Lesson15Error,
     as_json: bool,  # noqa: FBT001, RUF100 - internal

@@ -194,7 +194,7 @@ class BatchProcessor:
                 if folder.checkpoint.exists():  # made while this process waited for the lock
                     raise self._exists(batch_id)
                 assert paths is not None  # noqa: S101 - a new batch has a source
-                self._create(batch_id, paths)
+                self.create(batch_id, paths)
             manifest = self._check(self.checkpoints.load_manifest(batch_id))
             batch_log = await asyncio.to_thread(BatchLog, self.checkpoints, batch_id, self._fs)
             catalog = await asyncio.to_thread(Catalog.recover, folder, batch_log.committed)
@@ -207,8 +207,8 @@ class BatchProcessor:
             stack.push_async_callback(ledger.aclose)
             return await self._run(stack, folder, manifest, ledger, paths, is_new=is_new)
 
-    def _create(self, batch_id: str, paths: Paths) -> None:
-        """Write what makes the batch resumable: the manifest, then an empty checkpoint."""
+    def create(self, batch_id: str, paths: Paths) -> None:
+        """Write what makes the batch resumable, under its lock: manifest, then empty checkpoint."""
         embedder = self._embedder or self.settings.embedder
         name = embedder if isinstance(embedder, str) else embedder.name
         dimensions = dimensions_of(name) if isinstance(embedder, str) else embedder.dimensions
@@ -274,7 +274,7 @@ class BatchProcessor:
         run = BatchRun(
             ledger=ledger,
             feed=Feed(source, naming, feed_catalog, self._fingerprint, is_forced=is_retry),
-            work=self._work or self._indexing_work(stack, manifest),
+            work=self._work or self.indexing_work(stack, manifest),
             recovery=self._recovery
             or ErrorRecoveryManager(
                 self.settings.max_retries,
@@ -317,7 +317,8 @@ class BatchProcessor:
             raise
         return await ledger.in_thread(_report, ledger)
 
-    def _indexing_work(self, stack: AsyncExitStack, manifest: Manifest) -> DocumentWork:
+    def indexing_work(self, stack: AsyncExitStack, manifest: Manifest) -> DocumentWork:
+        """The work of indexing documents of ``manifest``'s kind; ``stack`` closes its tools."""
         settings = self.settings
         parser = ParserPool(
             processes=settings.parser_processes or min(self.max_concurrent, os.cpu_count() or 1),

@@ -1,0 +1,129 @@
+"""Merging shards into their batch, which is a normal one: its log, catalogue and index.
+
+A shard is absorbed in one commit of the batch's log. Documents that the catalogue knows are
+passed over, so absorbing a shard again, after a crash between the commit and the shard's removal,
+adds nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from lesson15.checkpoint.batch_log import BatchLog
+from lesson15.checkpoint.journal import Record, read_journal
+from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.checkpoint.segment import BlockRef, SegmentReader, Vectors
+from lesson15.distributed.plan import settled_among
+from lesson15.engine.ledger import rebuild_index, tag_of
+from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
+from lesson15.logs import get_logger
+from lesson15.models import BatchReport, BatchStatus
+from lesson15.stores import open_store
+from lesson15.stores.catalog import Catalog
+
+log = get_logger(__name__)
+
+
+class Merge:
+    """The batch ``batch_id``, open for writing under its lock; used by one thread at a time."""
+
+    def __init__(self, manager: CheckpointManager, batch_id: str) -> None:
+        self.manifest = manager.load_manifest(batch_id)
+        self._log = BatchLog(manager, batch_id)
+        self.state = self._log.state
+        self.catalog = Catalog.recover(self._log.folder, self._log.committed)
+
+    def absorb(self, shards: CheckpointManager, shard_id: str) -> list[str]:
+        """Add what a closed shard has committed, commit it, and return what is left of the shard.
+
+        What is damaged is left too, to be done again.
+
+        Returns:
+            The ids of documents without a verdict, the largest first.
+
+        Raises:
+            BatchNotFoundError: the shard was never completely made.
+            CorruptCheckpointError: it is damaged so that its documents are not known.
+            CheckpointWriteError: the system refused; the last commit stays in force.
+        """
+        documents = shards.load_manifest(shard_id).sources or []
+        settled = settled_among(documents, self.catalog)
+        try:
+            for record, vectors, texts in _committed(shards, shard_id):
+                if record["id"] in settled:
+                    continue
+                settled.add(record["id"])
+                if vectors is not None:
+                    record["row"], ref = self._log.append_block(vectors, texts)
+                    record["seg"] = [ref.offset, ref.length, ref.crc]
+                self._log.append(record)
+        except CorruptCheckpointError as error:
+            log.warning("shard damaged", shard=shard_id, error=str(error))
+        self._commit()
+        return [doc_id for doc_id in documents if doc_id not in settled]
+
+    def give_up(self, doc_id: str, error: Exception, attempts: int) -> None:
+        """Put a document on the dead-letter list."""
+        self._log.append(
+            {
+                "t": "doc", "id": doc_id, "s": "failed", "n": 0, "at": round(time.time(), 3),
+                "sec": 0.0, "err": str(error), "et": type(error).__name__, "try": attempts,
+            }
+        )  # fmt: skip
+        self._commit()
+
+    def finish(self, status: BatchStatus, seconds: float) -> None:
+        """Put the end on record and, unless more is to come, save the index."""
+        state = self.state
+        if status is BatchStatus.FINISHED and state.settled_docs != state.total_docs:
+            self._log.append({"t": "total", "n": state.settled_docs})
+        if self._log.has_run or state.status is not status:
+            end = {"t": "end", "status": status.value, "seconds": round(seconds, 3)}
+            self._log.append(end)
+            self._commit()
+        if status is BatchStatus.FINISHED:
+            self._save_index()
+
+    def report(self) -> BatchReport:
+        """What the batch has come to."""
+        return BatchReport.of(self.state, self.state.status, self.catalog.failures())
+
+    def close(self) -> None:
+        """Close the files; what was not committed is dropped."""
+        self._log.close()
+        self.catalog.close()
+
+    def _commit(self) -> None:
+        if self._log.is_dirty:
+            records = self._log.commit()
+            self.catalog.apply(records, self._log.committed.position)
+
+    def _save_index(self) -> None:
+        folder, commit = self._log.folder, self._log.committed
+        if not commit.next_row:
+            return
+        store = open_store(self.manifest.store, folder.index, self.manifest.dimensions)
+        try:
+            if store.load() != tag_of(commit):
+                with SegmentReader(folder.segment) as reader:
+                    rebuild_index(store, self.catalog, reader)
+                store.save(tag_of(commit))
+        except OSError as error:
+            raise CheckpointWriteError(path=folder.index, detail=error) from error
+        finally:
+            store.close()
+
+
+def _committed(
+    shards: CheckpointManager, shard_id: str
+) -> Iterator[tuple[Record, Vectors | None, list[str]]]:
+    """The documents that a shard has committed, with their vectors and texts."""
+    folder = shards.folder(shard_id)
+    commit = shards.load_commit(shard_id)
+    with SegmentReader(folder.segment) as reader:
+        for _, record in read_journal(folder.journal, stop=commit.position):
+            if record["t"] != "doc":
+                continue
+            vectors, texts = reader.read(BlockRef(*record["seg"])) if record["n"] else (None, [])
+            yield record, vectors, texts
