@@ -172,30 +172,34 @@ class Coordinator:
         left = self._merge.absorb(self._shards.closed, shard.shard_id)
         owner = shard.lease.owner if shard.lease else None
         error = shard.lease.error if shard.lease else None
-        self._tell("closed", shard, reason=reason, owner=owner, left=len(left), error=error)
         if reason == "lapsed" or error:
-            log.warning("shard taken over", shard=shard.shard_id, owner=owner, left=len(left),
-                        cause=error or "its lease lapsed")  # fmt: skip
-        self._replace(shard, left, reason, error, owner)
+            cause = error or "its lease lapsed"
+            name = shard.shard_id
+            log.warning("shard taken over", shard=name, owner=owner, left=len(left), cause=cause)
+        new = [] if reason == "cancelled" else self._successors(shard, left, reason)
+        self._ready.extendleft(reversed(new))
         self._shards.delete(shard.shard_id)
+        into = [successor.shard_id for successor in new]
+        self._tell("closed", shard, reason=reason, owner=owner, left=len(left), into=into)
 
-    def _replace(
-        self, shard: _Shard, left: list[str], reason: str, error: str | None, owner: str | None
-    ) -> None:
-        if not left or reason == "cancelled":
-            return
+    def _successors(self, shard: _Shard, left: list[str], reason: str) -> list[_Shard]:
+        """New shards of what is left of ``shard``."""
+        if not left:
+            return []
+        error = shard.lease.error if shard.lease else None
         errors = shard.errors + 1 if error else 0
         if errors == _MAX_ATTEMPTS:
+            owner = shard.lease.owner if shard.lease else None
             raise ShardFailedError(path=self._shards.root, owner=owner, detail=error)
         is_stuck = reason == "lapsed" and len(left) == shard.documents
         lapses = shard.lapses + 1 if is_stuck else 0
         if lapses >= _MAX_LAPSES and len(left) == 1:
             lost = WorkerLostError(path=left[0], count=lapses)
             self._merge.give_up(left[0], lost, lapses)
-            return
+            return []
         # A shard that kills its workers is halved, until the document that does it is alone.
         parts = halves(left) if is_stuck or reason == "stolen" else [left]
-        self._ready.extendleft(self._create(part, lapses, errors) for part in reversed(parts))
+        return [self._create(part, lapses, errors) for part in parts]
 
     def _create(self, documents: list[str], lapses: int = 0, errors: int = 0) -> _Shard:
         shard_id = self._new_id()

@@ -137,13 +137,17 @@ class CeleryQueue:
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
+        from kombu.exceptions import OperationalError
+
         connection = self._app.connection_for_write()
         try:
             connection.ensure_connection(
                 max_retries=1, interval_start=0.2, timeout=_CONNECT_SECONDS
             )
             yield connection
-        except (*connection.connection_errors, *connection.channel_errors, OSError) as error:
+        except (
+            OperationalError, OSError, *connection.connection_errors, *connection.channel_errors
+        ) as error:  # fmt: skip
             raise BrokerUnavailableError(url=self._place, detail=error) from error
         finally:
             connection.release()
