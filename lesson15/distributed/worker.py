@@ -66,6 +66,12 @@ class ShardWorker:
                 shards.renew(task.shard_id, replace(lease, has_ended=True, error=message))
             time.sleep(_REST_SECONDS)  # so that another worker tries it next
 
+    def close(self) -> None:
+        """End parser processes and the loop."""
+        if self._tools is not None:
+            self._runner.run(self._tools[1].aclose())
+        self._runner.close()
+
     def _run(self, task: ShardTask, shards: Shards, lease: Lease) -> None:
         if not shards.open.folder(task.shard_id).manifest.exists():
             return  # an offer: claiming it was the answer
