@@ -50,6 +50,7 @@ def main() -> int:
         try:
             for _ in range(WORKERS):
                 cluster.start_worker()
+            cluster.wait_until_ready()
             for number in range(args.runs):
                 dice = random.Random(f"{args.seed}/{number}")
                 plan = ["restart_broker", *dice.choices(FAULTS, k=dice.randint(2, 3))]

@@ -38,7 +38,7 @@ def run_worker(broker_url: str, state_dir: Path, concurrency: int, log_level: st
         return ShardWorker(state_dir, settings)
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator, unused-ignore]
-    def work_on_shard(**task: Any) -> None:
+    def work_on_next_shard(**task: Any) -> None:
         worker().work_on(ShardTask(**task))
 
     app.worker_main(

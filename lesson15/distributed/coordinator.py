@@ -15,7 +15,8 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from lesson15.distributed.merge import Merge
@@ -43,6 +44,14 @@ _MAX_ATTEMPTS = 3
 _MAX_LAPSES = 5  # of a shard of one document without a verdict on it
 
 
+class Rank(IntEnum):
+    """Which shards go first: what was taken over should not wait behind what is planned."""
+
+    TAKEN_OVER = 0
+    PLANNED = 1
+    OFFER = 2
+
+
 @dataclass(slots=True, eq=False)
 class _Shard:
     """A shard that is open. Times are of this process's monotonic clock."""
@@ -65,7 +74,7 @@ class Coordinator:
         shards: where its shards lie.
         queue: how workers get them.
         plan: the documents of each shard.
-        task: what workers are told, but for the shard.
+        task: what workers are told.
         broker_patience: seconds that the broker may be away.
         clock: seconds, monotonic; for tests.
     """
@@ -199,17 +208,17 @@ class Coordinator:
             return []
         # A shard that kills its workers is halved, until the document that does it is alone.
         parts = halves(left) if is_stuck or reason == "stolen" else [left]
-        return [self._create(part, lapses, errors) for part in parts]
+        return [self._create(part, Rank.TAKEN_OVER, lapses, errors) for part in parts]
 
-    def _create(self, documents: list[str], lapses: int = 0, errors: int = 0) -> _Shard:
-        shard_id = self._new_id()
+    def _create(self, documents: list[str], rank: Rank, lapses: int = 0, errors: int = 0) -> _Shard:
+        shard_id = self._new_id(rank)
         self._shards.create(shard_id, documents, self._merge.manifest)
         return _Shard(shard_id, len(documents), lapses=lapses, errors=errors)
 
-    def _new_id(self) -> str:
-        """Sorts by age within a run, and is never used again."""
+    def _new_id(self, rank: Rank) -> str:
+        """Workers take shards in the order of their ids; none is ever used again."""
         self._number += 1
-        return f"{self._number:06}-{uuid.uuid4().hex[:8]}"
+        return f"{rank}-{self._number:06}-{uuid.uuid4().hex[:8]}"
 
     # --- the queue ----------------------------------------------------------------------------
 
@@ -221,7 +230,7 @@ class Coordinator:
             if documents is None:
                 self._plan = None
             else:
-                self._ready.append(self._create(documents))
+                self._ready.append(self._create(documents, Rank.PLANNED))
         shards = list(self._ready)[: max(room, 0)]
         if shards:
             self._publish(shards)
@@ -229,13 +238,13 @@ class Coordinator:
                 self._waiting.append(self._ready.popleft())
 
     def _publish(self, shards: list[_Shard]) -> None:
-        self._queue.publish([replace(self._task, shard_id=shard.shard_id) for shard in shards])
+        self._queue.publish(self._task, len(shards))
         for shard in shards:
             shard.published = self._clock()
             self._tell("published", shard)
 
     def _find_lost(self) -> None:
-        """Publish again what a broker forgot; a worker that gets a shard twice drops it."""
+        """Publish again what a broker forgot; a task too many finds no shard and is dropped."""
         now = self._clock()
         unclaimed = [*self._waiting, *filter(None, [self._offer])]
         old = [shard for shard in unclaimed if now - shard.published > _LOST_SECONDS]
@@ -258,7 +267,7 @@ class Coordinator:
         victim = self._slowest()
         if self._offer is None:
             if victim is not None:
-                self._offer = _Shard(self._new_id(), 0)
+                self._offer = _Shard(self._new_id(Rank.OFFER), 0)
                 self._shards.create_offer(self._offer.shard_id)
                 self._publish([self._offer])
         elif self._shards.lease(self._offer.shard_id) is not None:

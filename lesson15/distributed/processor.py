@@ -152,7 +152,6 @@ class DistributedProcessor:
                 ),
                 ShardTask(
                     batch_id=batch_id,
-                    shard_id="",
                     max_concurrent=self._local.max_concurrent,
                     checkpoint_interval=self._local.checkpoint_interval,
                     lease_seconds=self.settings.lease_seconds,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 QUEUE = "lesson15"
-TASK = "lesson15.work_on_shard"
+TASK = "lesson15.work_on_next_shard"
 _SCHEMES = ("redis", "rediss", "amqp", "amqps")
 _CONNECT_SECONDS = 4.0
 _VISIBILITY_SECONDS = 900
@@ -21,10 +21,12 @@ _VISIBILITY_SECONDS = 900
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """What a worker is told. ``lease_seconds``: how long it may show no sign of life."""
+    """Tells a worker to take the next shard of a batch, whichever that is by then.
+
+    ``lease_seconds``: how long it may show no sign of life.
+    """
 
     batch_id: str
-    shard_id: str
     max_concurrent: int
     checkpoint_interval: int
     lease_seconds: float
@@ -33,8 +35,8 @@ class ShardTask:
 class ShardQueue(Protocol):
     """Delivers tasks to workers, each once as a rule, but perhaps never or several times."""
 
-    def publish(self, tasks: list[ShardTask]) -> None:
-        """Hand ``tasks`` to the broker, in order; raises BrokerUnavailableError."""
+    def publish(self, task: ShardTask, count: int) -> None:
+        """Hand ``task`` to the broker ``count`` times; raises BrokerUnavailableError."""
         ...
 
     def waiting(self) -> int:
@@ -120,10 +122,10 @@ class CeleryQueue:
         self._app = make_app(broker_url)
         self._place = redacted(broker_url)
 
-    def publish(self, tasks: list[ShardTask]) -> None:
-        """Hand ``tasks`` to the broker; with RabbitMQ, each is confirmed."""
+    def publish(self, task: ShardTask, count: int) -> None:
+        """Hand ``task`` to the broker ``count`` times; RabbitMQ confirms each."""
         with self._connection() as connection:
-            for task in tasks:
+            for _ in range(count):
                 self._app.send_task(TASK, kwargs=asdict(task), connection=connection, retry=False)
 
     def waiting(self) -> int:

@@ -1,6 +1,6 @@
 """Shards on shared storage. A shard is a batch in a folder of its own, with one writer ever.
 
-``shards/open/<id>`` is made by the coordinator and claimed by one worker. Closing it is one
+``shards/open/<id>`` is put there by the coordinator and claimed by one worker. Closing it is one
 rename, to ``shards/closed/<id>``: all that a worker commits goes by paths in the open folder, so
 from then on no commit of its can succeed, however late it wakes up. The rename is the fence, and
 an id, which is never used again, the fencing token.
@@ -51,20 +51,22 @@ class Shards:
         self.root = folder.shards
         self.open = CheckpointManager(self.root / "open")
         self.closed = CheckpointManager(self.root / "closed")
+        self._new = CheckpointManager(self.root / "new")
 
     # --- the coordinator's side ---------------------------------------------------------------
 
     def prepare(self) -> None:
         """Make the folders; from now on the batch is known as a distributed one."""
-        for manager in (self.open, self.closed):
+        for manager in (self._new, self.open, self.closed):
             OsFileSystem().make_folder(manager.checkpoint_dir)
 
     def create(self, shard_id: str, documents: list[str], batch: Manifest) -> None:
         """Make a shard of ``documents`` (ids); raises CheckpointWriteError."""
         # Its index is never read, so it gets the one that costs least.
         changes = {"batch_id": shard_id, "sources": documents, "store": "faiss"}
-        self.open.save_manifest(batch.model_copy(update=changes))
-        self.open.save_checkpoint(BatchState(shard_id, total_docs=len(documents)))
+        self._new.save_manifest(batch.model_copy(update=changes))
+        self._new.save_checkpoint(BatchState(shard_id, total_docs=len(documents)))
+        self._new.folder(shard_id).root.rename(self.open.folder(shard_id).root)
 
     def create_offer(self, shard_id: str) -> None:
         """Make a shard without documents: who claims it has nothing else to do."""
@@ -96,6 +98,17 @@ class Shards:
         shutil.rmtree(self.root, ignore_errors=True)
 
     # --- the worker's side --------------------------------------------------------------------
+
+    def claim_next(self, owner: str) -> tuple[str, Lease] | None:
+        """Take the first shard, by id, that no worker has; None if there is none."""
+        try:
+            shard_ids = sorted(os.listdir(self.open.checkpoint_dir))  # noqa: PTH208 - names
+        except FileNotFoundError:
+            return None  # the batch is done
+        for shard_id in shard_ids:
+            if not self._lease_file(shard_id).exists() and (lease := self.claim(shard_id, owner)):
+                return shard_id, lease
+        return None
 
     def claim(self, shard_id: str, owner: str) -> Lease | None:
         """Take a shard, None if another worker has it or it is no more.

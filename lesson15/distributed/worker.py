@@ -44,26 +44,27 @@ class ShardWorker:
         self._tools: tuple[object, AsyncExitStack, DocumentWork] | None = None  # and their kind
 
     def work_on(self, task: ShardTask) -> None:
-        """Work on the shard of ``task`` unless another worker has it or it is no more."""
+        """Work on the next shard of the batch that ``task`` names, if there is one."""
         folder = self._batches.folder(task.batch_id)
         if not folder.root.is_dir():
             log.error("no such batch in the state folder of this worker", batch_id=task.batch_id,
                       state_dir=str(self._batches.checkpoint_dir))  # fmt: skip
             return
         shards = Shards(folder)
-        lease = shards.claim(task.shard_id, self._owner)
-        if lease is None:
+        claimed = shards.claim_next(self._owner)
+        if claimed is None:
             return
+        shard_id, lease = claimed
         try:
-            self._run(task, shards, lease)
+            self._run(task, shards, shard_id, lease)
         except Exception as error:
-            if not shards.is_open(task.shard_id):
-                log.info("shard was taken over", shard=task.shard_id)
+            if not shards.is_open(shard_id):
+                log.info("shard was taken over", shard=shard_id)
                 return
-            log.exception("shard failed", shard=task.shard_id)
+            log.exception("shard failed", shard=shard_id)
             message = f"{type(error).__name__}: {error}"
             with suppress(OSError):
-                shards.renew(task.shard_id, replace(lease, has_ended=True, error=message))
+                shards.renew(shard_id, replace(lease, has_ended=True, error=message))
             time.sleep(_REST_SECONDS)  # so that another worker tries it next
 
     def close(self) -> None:
@@ -72,10 +73,10 @@ class ShardWorker:
             self._runner.run(self._tools[1].aclose())
         self._runner.close()
 
-    def _run(self, task: ShardTask, shards: Shards, lease: Lease) -> None:
-        if not shards.open.folder(task.shard_id).manifest.exists():
+    def _run(self, task: ShardTask, shards: Shards, shard_id: str, lease: Lease) -> None:
+        if not shards.open.folder(shard_id).manifest.exists():
             return  # an offer: claiming it was the answer
-        manifest = shards.open.load_manifest(task.shard_id)
+        manifest = shards.open.load_manifest(shard_id)
         processor = BatchProcessor(
             task.max_concurrent,
             task.checkpoint_interval,
@@ -87,9 +88,9 @@ class ShardWorker:
         naming = Naming(manifest.base_dir)
         paths = [naming.path(doc_id) for doc_id in manifest.sources or []]
         interval = task.lease_seconds / _BEATS_A_LEASE
-        with _Heart(shards, task.shard_id, lease, interval, on_lost=processor.cancel):
-            self._runner.run(processor.process_batch(paths, task.shard_id, resume=True))
-        shards.renew(task.shard_id, replace(lease, has_ended=True))
+        with _Heart(shards, shard_id, lease, interval, on_lost=processor.cancel):
+            self._runner.run(processor.process_batch(paths, shard_id, resume=True))
+        shards.renew(shard_id, replace(lease, has_ended=True))
 
     def _work(self, manifest: Manifest, max_concurrent: int) -> DocumentWork:
         """Parser processes and model, kept as long as shards are of the same kind."""

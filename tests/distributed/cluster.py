@@ -23,7 +23,7 @@ from lesson15.distributed import DistributedProcessor
 from lesson15.engine.verify import verify
 from lesson15.settings import Settings
 from tests.crash import oracle
-from tests.distributed.brokers import Broker
+from tests.distributed.brokers import Broker, wait_until
 
 ROOT = Path(__file__).parents[2]
 MAX_CONCURRENT = 2
@@ -69,6 +69,12 @@ class Cluster:
             )
         self.workers.append(worker)
         return worker
+
+    def wait_until_ready(self) -> None:
+        """Until every worker has found its broker and forked the process that works."""
+        for worker in self.workers:
+            process = psutil.Process(worker.pid)
+            wait_until(lambda process=process: bool(process.children()), 30)
 
     def signal(self, worker: subprocess.Popen[bytes], number: int) -> None:
         """Send a signal to a worker and all its processes, as if its machine did it."""
@@ -116,7 +122,10 @@ class Run:
 class Chaos:
     """Random faults in random order while a batch runs, on workers that have a shard."""
 
-    def __init__(self, cluster: Cluster, dice: random.Random, plan: list[str]) -> None:
+    def __init__(
+        self, cluster: Cluster, dice: random.Random, plan: list[str], lease_seconds: float = 10.0
+    ) -> None:
+        self.lease_seconds = lease_seconds
         self._cluster = cluster
         self._dice = dice
         self._plan = plan
@@ -170,6 +179,7 @@ class Chaos:
         self._note(worker)
         self._cluster.signal(worker, signal.SIGKILL)
         self._cluster.start_worker()
+        self._cluster.wait_until_ready()
 
     def _kill_child(self) -> None:
         worker = self._pick()
@@ -181,7 +191,7 @@ class Chaos:
         worker = self._pick()
         self._note(worker)
         self._cluster.signal(worker, signal.SIGSTOP)
-        self._stop.wait(13)
+        self._stop.wait(1.3 * self.lease_seconds)
         with suppress(ProcessLookupError):
             self._cluster.signal(worker, signal.SIGCONT)
 
@@ -202,7 +212,7 @@ def run_batch(
     """Run a batch while ``chaos`` does its worst, and compare what comes of it with the oracle."""
     cluster.log.unlink(missing_ok=True)
     cluster.log.touch()
-    processor = cluster.processor()
+    processor = cluster.processor(lease_seconds=chaos.lease_seconds)
     processor.listeners.append(chaos.see)
     thread = threading.Thread(target=chaos.run, args=(pause,))
     started = time.monotonic()

@@ -21,7 +21,7 @@ from lesson15.engine.feed import Naming
 from lesson15.errors import BrokerUnavailableError
 from lesson15.settings import Settings
 
-TASK = ShardTask("b", "", max_concurrent=2, checkpoint_interval=3, lease_seconds=10)
+TASK = ShardTask("b", max_concurrent=2, checkpoint_interval=3, lease_seconds=10)
 SETTINGS = Settings(retry_delay=0, parser_processes=1)
 
 
@@ -32,9 +32,9 @@ class FakeQueue:
         self.tasks: list[ShardTask] = []
         self.is_away = False
 
-    def publish(self, tasks: list[ShardTask]) -> None:
+    def publish(self, task: ShardTask, count: int) -> None:
         self._check()
-        self.tasks += tasks
+        self.tasks += [task] * count
 
     def waiting(self) -> int:
         self._check()
@@ -81,24 +81,35 @@ class Site:
         )
         self.coordinator.listeners.append(self.events.append)
 
-    def work_on_next(self) -> str:
+    def work_on_next(self) -> None:
         """Have the worker do the task at the head of the queue."""
-        task = self.queue.tasks.pop(0)
-        self.worker.work_on(task)
-        return task.shard_id
+        self.worker.work_on(self.queue.tasks.pop(0))
+
+    def claim_next(self, owner: str) -> str:
+        """Take the task at the head of the queue, and a shard, and do nothing with it."""
+        self.queue.tasks.pop(0)
+        claimed = self.shards.claim_next(owner)
+        assert claimed is not None
+        return claimed[0]
+
+    def begin_next(self, documents: int, owner: str = "dead") -> str:
+        """A worker that claims a shard, commits some of its documents, and falls silent."""
+        shard_id = self.claim_next(owner)
+        self.commit(shard_id, documents)
+        return shard_id
+
+    def next_documents(self) -> list[str]:
+        """The documents of the shard that is next to be claimed; an offer has none."""
+        for folder in sorted(self.shards.open.checkpoint_dir.iterdir()):
+            if self.shards.lease(folder.name) is None:
+                return self.sources(folder.name)
+        return []
 
     def sources(self, shard_id: str) -> list[str]:
         """The documents of an open shard; an offer has none."""
         if not self.shards.open.folder(shard_id).manifest.exists():
             return []
         return self.shards.open.load_manifest(shard_id).sources or []
-
-    def begin_next(self, documents: int, owner: str = "dead") -> str:
-        """A worker that claims a shard, commits some of its documents, and falls silent."""
-        shard_id = self.queue.tasks.pop(0).shard_id
-        assert self.shards.claim(shard_id, owner) is not None
-        self.commit(shard_id, documents)
-        return shard_id
 
     def commit(self, shard_id: str, documents: int) -> None:
         """Work on the first ``documents`` of an open shard, and commit them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -12,7 +11,7 @@ from lesson15.engine.verify import verify
 from lesson15.errors import BrokerUnavailableError, ShardFailedError
 from lesson15.models import BatchStatus
 from tests.crash import oracle
-from tests.distributed.conftest import Site
+from tests.distributed.conftest import TASK, Site
 
 
 def assert_is_whole(site: Site) -> None:
@@ -37,15 +36,24 @@ def test_a_few_tasks_wait_in_the_queue_and_no_more(site: Site) -> None:
     assert len(site.queue.tasks) == 8
 
 
-def test_delivered_twice_is_done_once(site: Site) -> None:
+def test_tasks_too_many_find_nothing_to_do(site: Site) -> None:
     site.coordinator.step()
-    task = site.queue.tasks[0]
-    site.work_on_next()
-    site.worker.work_on(task)
-    site.coordinator.step()
-    site.worker.work_on(task)  # the shard is no more
+    site.queue.tasks *= 3
     site.run_to_end()
     assert_is_whole(site)
+    site.worker.work_on(TASK)  # a late one: the batch is done
+    assert site.closed() == ["ended"] * 12
+
+
+def test_what_was_taken_over_goes_first(site: Site) -> None:
+    site.coordinator.step()
+    documents = site.next_documents()
+    site.begin_next(0)
+    site.coordinator.step()
+    assert site.next_documents() != documents
+    site.clock += 11
+    site.coordinator.step()
+    assert site.next_documents() == documents
 
 
 def test_what_the_broker_forgot_is_published_again(site: Site) -> None:
@@ -105,8 +113,7 @@ def test_a_document_that_kills_its_workers_is_found_and_set_aside(site: Site) ->
         if site.coordinator.step():
             break
         while site.queue.tasks:
-            documents = site.sources(site.queue.tasks[0].shard_id)
-            if any(doc_id.endswith(poison) for doc_id in documents):
+            if any(doc_id.endswith(poison) for doc_id in site.next_documents()):
                 site.begin_next(0)
             else:
                 site.work_on_next()
@@ -175,21 +182,16 @@ def test_a_broker_that_is_away_is_waited_for_but_not_for_ever(site: Site) -> Non
 
 def test_a_shard_that_fails_everywhere_ends_the_batch(site: Site) -> None:
     def fail() -> None:
-        shard_id = site.queue.tasks.pop(0).shard_id
-        lease = site.shards.claim(shard_id, "pid 1 on broken")
-        assert lease is not None
-        site.shards.renew(shard_id, replace(lease, has_ended=True, error="no model here"))
+        shard_id = site.claim_next("pid 1 on broken")
+        ended = Lease("pid 1 on broken", has_ended=True, error="no model here")
+        site.shards.renew(shard_id, ended)
 
-    site.coordinator.step()
-    site.queue.tasks[1:] = []
-    fail()
-    site.coordinator.step()
     for _ in range(2):
-        site.queue.tasks = [site.queue.tasks[-1]]
+        site.coordinator.step()
         fail()
-        if _ == 0:
-            site.coordinator.step()
-    with pytest.raises(ShardFailedError, match="pid 1 on broken.*no model here"):
+    site.coordinator.step()
+    fail()
+    with pytest.raises(ShardFailedError, match=r"pid 1 on broken.*no model here"):
         site.coordinator.step()
 
 
@@ -198,13 +200,11 @@ def test_a_new_coordinator_takes_over_what_the_last_one_left(site: Site) -> None
     site.work_on_next()
     site.work_on_next()
     site.begin_next(1)
-    left = site.queue.tasks[:]
     site.merge.close()
     site.open()
     site.coordinator.take_over_leftovers()
     assert site.merge.state.settled_docs == 3
-    for task in left:
-        site.worker.work_on(task)  # stale: their shards are no more
+    assert not site.next_documents()
     site.run_to_end()
     assert_is_whole(site)
 

@@ -13,8 +13,7 @@ from tests.distributed.conftest import Site
 
 def closed_shard(site: Site, documents: int) -> str:
     """One closed shard of all documents, some of them committed."""
-    everything = [doc_id for doc_id in site.docs.iterdir()]
-    site.shards.create("s", sorted(map(str, everything)), site.merge.manifest)
+    site.shards.create("s", sorted(map(str, site.docs.iterdir())), site.merge.manifest)
     site.commit("s", documents)
     site.shards.close("s")
     return "s"
