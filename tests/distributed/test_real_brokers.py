@@ -44,7 +44,7 @@ RUNS = [
 
 @pytest.fixture(scope="module")
 def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_documents(tmp_path_factory.mktemp("distributed") / "docs", 150)
+    return make_documents(tmp_path_factory.mktemp("distributed") / "docs", 120)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def cluster(
     folder = tmp_path_factory.mktemp(request.param)
     broker = Broker(request.param, folder / "broker")
     broker.start()
-    cluster = Cluster(broker, folder, delay=0.4)
+    cluster = Cluster(broker, folder, delay=0.35)
     try:
         for _ in range(WORKERS):
             cluster.start_worker()
@@ -84,7 +84,7 @@ def test_random_kills_and_a_restart_of_the_broker(
     batch_id = f"chaos{len(faults)}"
     run = run_batch(cluster, docs, batch_id, expected, chaos, lambda: dice.uniform(0.5, 2))
     assert run.mismatches == []
-    assert (run.report["processed_docs"], run.report["failed_docs"]) == (150, 2)
+    assert (run.report["processed_docs"], run.report["failed_docs"]) == (120, 2)
     assert run.report["status"] == "finished"
     assert max(run.takeovers, default=0) < 30
     lost = run.shards["lapsed"] + run.shards["stolen"]
@@ -106,7 +106,7 @@ def test_as_on_one_machine(
     own = BatchProcessor(state_dir=cluster.state, settings=Settings(retry_delay=0))
     assert asyncio.run(own.resume_batch("plain")) == report
     retried = asyncio.run(own.retry_failed("plain"))
-    assert (retried["processed_docs"], retried["failed_docs"]) == (150, 2)
+    assert (retried["processed_docs"], retried["failed_docs"]) == (120, 2)
 
 
 def run_command(cluster: Cluster, *arguments: object) -> subprocess.Popen[str]:
@@ -149,7 +149,7 @@ def test_the_coordinator_is_stopped_and_resumed(
     assert resumed.returncode == 1, errors
     report = json.loads(output)
     assert (report["status"], report["processed_docs"], report["failed_docs"]) == (
-        "finished", 150, 2
+        "finished", 120, 2
     )  # fmt: skip
     assert mismatches(cluster.state, batch_id, expected) == []
     assert not manager.folder(batch_id).shards.exists()
