@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from lesson15.progress import ProgressTracker
     from lesson15.recovery import ErrorRecoveryManager
+    from lesson15.replay import Recording
     from lesson15.settings import Settings
 
 _HOMES = {
@@ -37,6 +38,7 @@ _HOMES = {
     "ProcessingResult": "lesson15.models",
     "ProgressInfo": "lesson15.models",
     "ProgressTracker": "lesson15.progress",
+    "Recording": "lesson15.replay",
     "SearchHit": "lesson15.models",
     "Searcher": "lesson15.engine.searching",
     "Settings": "lesson15.settings",
@@ -55,6 +57,7 @@ __all__ = [
     "ProcessingResult",
     "ProgressInfo",
     "ProgressTracker",
+    "Recording",
     "SearchHit",
     "Searcher",
     "Settings",

@@ -46,6 +46,21 @@ class BatchExistsError(UsageError):
     """
 
 
+class EventOutOfRangeError(UsageError):
+    """Batch {batch_id!r} has no event {n}: give a number from 0 to {count}."""
+
+
+class InvalidKeyError(UsageError):
+    """No encryption key can be taken from {source}: {detail}."""
+
+
+class BatchKeyError(UsageError):
+    """Batch {batch_id!r} is encrypted with the key {key_id!r}, {detail}. Set
+    LESSON15_ENCRYPTION_KEY to it, or put it as `{key_id}:KEY` into the file that
+    LESSON15_ENCRYPTION_KEY_FILE names.
+    """
+
+
 class InvalidBatchIdError(UsageError):
     """{batch_id!r} is not a batch id. Use 1 to 100 letters, digits, dots, dashes or underscores,
     starting with a letter or a digit.
@@ -77,6 +92,12 @@ class MissingDependencyError(UsageError):
 class SettingsMismatchError(UsageError):
     """Batch {batch_id!r} was made with {name}={stored!r} and cannot go on with {given!r}. Resume
     it with {name}={stored!r}, or start a new batch.
+    """
+
+
+class FaultPlanError(UsageError):
+    """The fault plan {source} cannot be used: {detail}. `lesson15 fault points` shows which kinds
+    of faults go where.
     """
 
 
@@ -182,6 +203,18 @@ class StorageError(Lesson15Error):
 class CheckpointWriteError(StorageError):
     """The checkpoint at {path} could not be written ({detail}). What was committed before is
     safe: free the disk or fix the permissions, then run `lesson15 resume`.
+    """
+
+
+class StateReadError(StorageError):
+    """The state at {path} cannot be read ({detail}). Fix its permissions or its disk, or restore
+    the folder from a backup, and try again.
+    """
+
+
+class CatalogError(StorageError):
+    """The catalogue at {path} failed ({detail}). It is derived from the journal: free the disk, fix
+    the permissions or delete the file, then run `lesson15 resume`.
     """
 
 

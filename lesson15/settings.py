@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 EmbedderName = Literal["minilm", "hashing"]
@@ -38,6 +38,11 @@ class Settings(BaseSettings):
 
     max_retries: int = Field(3, ge=0, description="Retries after a network timeout.")
     retry_delay: float = Field(1.0, ge=0, description="Base of every retry wait, in seconds.")
+
+    encryption_key: SecretStr | None = Field(None, description="32 bytes in base64 or hex.")
+    encryption_key_file: Path | None = Field(
+        None, description="One `id:key` a line; the first encrypts, all decrypt."
+    )
 
     memory_low_fraction: float = Field(
         0.05, ge=0, lt=1, description="Free memory below this fraction lowers concurrency."

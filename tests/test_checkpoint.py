@@ -10,7 +10,7 @@ import pytest
 from lesson15.checkpoint import CheckpointManager, migrations
 from lesson15.checkpoint.documents import Commit, decode, encode
 from lesson15.checkpoint.filesystem import AppendFile, OsFileSystem, replace_file
-from lesson15.checkpoint.journal import JournalWriter, Position, read_journal
+from lesson15.checkpoint.journal import JournalWriter, Position, check_end, read_journal
 from lesson15.checkpoint.layout import BatchFolder, batch_lock, is_locked
 from lesson15.checkpoint.segment import BlockRef, SegmentReader, SegmentWriter
 from lesson15.errors import (
@@ -20,6 +20,7 @@ from lesson15.errors import (
     CorruptCheckpointError,
     InvalidBatchIdError,
     SchemaTooNewError,
+    StateReadError,
 )
 from lesson15.models import BatchState
 
@@ -72,6 +73,31 @@ def test_journal_finds_damage(tmp_path: Path, damage: str) -> None:
         end = Position(end.offset - 1, end.crc)
     with pytest.raises(CorruptCheckpointError):
         list(read_journal(path, stop=end))
+
+
+def test_the_end_of_a_journal(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    ends = write_journal(path, 3)
+    check_end(path, Position())
+    for end in ends[1:]:
+        check_end(path, end)
+    with pytest.raises(CorruptCheckpointError, match="no record with the committed checksum"):
+        check_end(path, Position(ends[2].offset, ends[1].crc))
+    with pytest.raises(CorruptCheckpointError, match="no record"):
+        check_end(path, Position(ends[2].offset - 1, ends[2].crc))
+    with pytest.raises(CorruptCheckpointError, match="data was lost"):
+        check_end(path, Position(ends[3].offset + 1, ends[3].crc))
+    with pytest.raises(StateReadError):
+        check_end(tmp_path, ends[1])
+
+
+def test_a_long_last_record_is_read_whole(tmp_path: Path) -> None:
+    writer = JournalWriter(FS, tmp_path / "j", Position())
+    writer.append({"t": "doc"})
+    writer.append({"t": "doc", "err": "x" * 20_000})
+    writer.flush()
+    writer.close()
+    check_end(tmp_path / "j", writer.position)
 
 
 def test_missing_journal(tmp_path: Path) -> None:
@@ -154,6 +180,31 @@ def test_manager_names_what_is_missing(tmp_path: Path) -> None:
         manager.load_manifest("b")
 
 
+def test_a_lost_or_foreign_document_is_not_taken_for_no_batch(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path)
+    for batch_id in ("b", "other"):
+        manager.save_checkpoint(BatchState(batch_id))
+    with pytest.raises(CorruptCheckpointError, match=r"manifest.json is damaged .*missing"):
+        manager.load_manifest("b")
+    folder = manager.folder("b")
+    folder.checkpoint.write_bytes(manager.folder("other").checkpoint.read_bytes())
+    with pytest.raises(CorruptCheckpointError, match="belongs to the batch 'other'"):
+        manager.load("b")
+    folder.checkpoint.unlink()
+    folder.journal.touch()
+    assert manager.list_checkpoints() == ["b", "other"]
+    with pytest.raises(CorruptCheckpointError, match="missing"):
+        manager.load("b")
+
+
+def test_a_state_folder_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(StateReadError, match="loop"):
+        CheckpointManager(tmp_path / "loop").list_checkpoints()
+    (tmp_path / "file").touch()
+    assert CheckpointManager(tmp_path / "file").list_checkpoints() == []
+
+
 @pytest.mark.parametrize("batch_id", ["", "..", "a/b", ".hidden", "x" * 101, "a b", "a\n"])
 def test_unsafe_batch_ids_are_refused(tmp_path: Path, batch_id: str) -> None:
     with pytest.raises(InvalidBatchIdError):
@@ -184,14 +235,14 @@ def test_sound_checksum_but_unexpected_content(tmp_path: Path) -> None:
         manager.load_manifest("b")
 
 
-@pytest.mark.parametrize("version", [2, 99, 0, "1"])
+@pytest.mark.parametrize("version", [3, 99, 0, "1"])
 def test_schema_versions(tmp_path: Path, version: object) -> None:
     from lesson15.checkpoint.documents import _checksum
 
     body = {"schema_version": version, "state": {}}
     path = tmp_path / "c.json"
     path.write_text(json.dumps({**body, "checksum": _checksum(body)}))
-    expected = SchemaTooNewError if version in (2, 99) else CorruptCheckpointError
+    expected = SchemaTooNewError if version in (3, 99) else CorruptCheckpointError
     with pytest.raises(expected):
         decode(path)
 
@@ -204,7 +255,7 @@ def test_migrations_run_one_version_at_a_time(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_unreadable_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointWriteError):
+    with pytest.raises(StateReadError):
         decode(tmp_path)
 
 

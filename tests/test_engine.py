@@ -21,9 +21,12 @@ from lesson15.errors import (
     BatchExistsError,
     BatchLockedError,
     BatchNotFoundError,
+    CatalogError,
     CheckpointWriteError,
+    CorruptCheckpointError,
     InvalidResultError,
     SettingsMismatchError,
+    StorageError,
     UsageError,
 )
 from lesson15.models import BatchStatus, DocStatus
@@ -116,6 +119,47 @@ async def test_retry_failed(docs: Path, state: Path, make: Make) -> None:
     (docs / "absent.txt").write_text("here after all")
     report = await make().retry_failed("b")
     assert (report["processed_docs"], report["failed_docs"], report["skipped_docs"]) == (12, 1, 0)
+    assert verify("b", state).is_clean
+
+
+@pytest.mark.parametrize("lost", ["checkpoint.json", "manifest.json"])
+async def test_a_new_batch_does_not_begin_over_a_damaged_one(
+    docs: Path, state: Path, make: Make, lost: str
+) -> None:
+    await make().process_batch([docs], "b")
+    journal = (state / "b" / "journal.log").read_bytes()
+    (state / "b" / lost).unlink()
+    with pytest.raises(BatchExistsError):
+        await make().process_batch([docs], "b")
+    with pytest.raises(CorruptCheckpointError, match=f"{lost} is damaged"):
+        await make().resume_batch("b")
+    assert (state / "b" / "journal.log").read_bytes() == journal
+
+
+async def test_a_foreign_segment_is_found_at_once(docs: Path, state: Path, make: Make) -> None:
+    await make().process_batch([docs], "b")
+    segment = state / "b" / "segment.bin"
+    segment.write_bytes(bytes(segment.stat().st_size))
+    with pytest.raises(CorruptCheckpointError, match=r"segment\.bin"):
+        await make().resume_batch("b")
+
+
+async def test_a_catalog_that_fails_closes_the_log(docs: Path, state: Path, make: Make) -> None:
+    await make().process_batch([docs], "b")
+    (state / "b" / "catalog.sqlite").unlink()
+    (state / "b" / "catalog.sqlite").mkdir()
+    with pytest.raises(CatalogError):
+        await make().resume_batch("b")
+    (state / "b" / "catalog.sqlite").rmdir()
+    await make().resume_batch("b")
+    assert verify("b", state).is_clean
+
+
+async def test_retry_of_a_failed_document_that_is_gone(docs: Path, state: Path, make: Make) -> None:
+    await make().process_batch([docs], "b")
+    (docs / "broken.json").unlink()
+    report = await make().retry_failed("b")
+    assert (report["total_docs"], report["failed_docs"], report["skipped_docs"]) == (11, 1, 0)
     assert verify("b", state).is_clean
 
 
@@ -348,6 +392,14 @@ async def test_retry_then_success_counts_attempts(make: Make) -> None:
     assert {failure["error"] for failure in report["failures"]} == {"TimeoutError", "RuntimeError"}
 
 
+async def test_a_full_disk_under_other_work_aborts_by_name(make: Make) -> None:
+    async def work(document: SourceDocument) -> DocumentOutcome:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StorageError, match=r"d1: .*No space left"):
+        await make(work=work).process_batch(["d1"], "b")
+
+
 async def test_out_of_memory_lowers_concurrency(make: Make) -> None:
     limits: list[int] = []
     processor = make(max_concurrent=8)
@@ -365,6 +417,22 @@ async def test_out_of_memory_lowers_concurrency(make: Make) -> None:
     await processor.process_batch([f"d{n}" for n in range(100)], "b")
     assert min(limits) <= 4
     assert len(limits) == 100
+
+
+async def test_the_end_reaches_workers_that_a_low_limit_keeps_waiting(make: Make) -> None:
+    processor = make(max_concurrent=4)
+
+    async def work(document: SourceDocument) -> DocumentOutcome:
+        if document.doc_id == "hopeless":
+            raise MemoryError
+        while processor._runs["b"].limit.current > 1:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
+        return DocumentOutcome()
+
+    processor._work = work
+    batch = processor.process_batch(["d0", "d1", "d2", "hopeless"], "b")
+    report = await asyncio.wait_for(batch, 20)
+    assert (report["processed_docs"], report["failed_docs"]) == (3, 1)
 
 
 async def test_a_failing_listener_does_no_harm(make: Make) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from lesson15.checkpoint.documents import Commit
 from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.journal import JournalWriter, Position
 from lesson15.checkpoint.layout import BatchFolder
+from lesson15.errors import CatalogError
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
 
@@ -106,6 +106,61 @@ def test_catalog_is_rebuilt_whatever_is_found(tmp_path: Path) -> None:
         catalog.close()
 
 
+@pytest.mark.parametrize("damage", ["flip", "no seal", "another seal", "other journal"])
+def test_a_catalog_that_is_not_as_sealed_is_made_anew(tmp_path: Path, damage: str) -> None:
+    folder = BatchFolder.of(tmp_path, "b")
+    commit = journal(folder, RECORDS)
+    Catalog.recover(folder, commit).close()
+    assert folder.catalog_seal.exists()
+    data = folder.catalog.read_bytes()
+    if damage == "other journal":
+        other = BatchFolder.of(tmp_path, "other")
+        Catalog.recover(other, journal(other, RECORDS[1:3])).close()
+        for name in ("catalog.sqlite", "catalog.sqlite.crc"):
+            (folder.root / name).write_bytes((other.root / name).read_bytes())
+    else:
+        folder.catalog.write_bytes(data.replace(b'"sha":"y"', b'"sha":"z"'))
+        if damage == "no seal":
+            folder.catalog_seal.unlink()
+        elif damage == "another seal":
+            folder.catalog_seal.write_bytes(b"\xff")
+    catalog = Catalog.recover(folder, commit)
+    assert not folder.catalog_seal.exists()  # while it may be written to
+    assert catalog.lookup(["c"])["c"].sha256 == "y"
+    assert catalog.counts()["done"] == 2
+    catalog.close()
+    sealed = folder.catalog_seal.read_bytes()  # which reading leaves in force
+    reader = Catalog(folder.catalog)
+    reader.counts()
+    reader.close()
+    Catalog.recover(folder, commit).close()
+    assert folder.catalog_seal.read_bytes() == sealed
+
+
+def test_a_catalog_that_failed_is_not_sealed(tmp_path: Path) -> None:
+    folder = BatchFolder.of(tmp_path, "b")
+    commit = journal(folder, RECORDS)
+    catalog = Catalog.recover(folder, commit)
+    catalog._db.execute("UPDATE docs SET detail = '{' WHERE doc_id = 'a'")
+    with pytest.raises(CatalogError, match="derived from the journal"):
+        catalog.lookup(["a"])
+    catalog.close()
+    assert not folder.catalog_seal.exists()
+    catalog = Catalog.recover(folder, commit)
+    assert catalog.lookup(["a"])["a"].sha256 == "x"
+    catalog.close()
+
+
+def test_a_catalog_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    folder = BatchFolder.of(tmp_path, "b")
+    commit = journal(folder, RECORDS)
+    folder.catalog.mkdir()
+    with pytest.raises(CatalogError, match="delete the file"):
+        Catalog.recover(folder, commit)
+    with pytest.raises(CatalogError):
+        Catalog(folder.catalog)
+
+
 def test_catalog_ahead_of_the_checkpoint_is_rebuilt(tmp_path: Path) -> None:
     folder = BatchFolder.of(tmp_path, "b")
     commit = journal(folder, RECORDS)
@@ -126,7 +181,7 @@ def test_catalog_answers(tmp_path: Path) -> None:
     owners = [catalog.owner_of(row) for row in range(7)]
     assert [owner and owner.doc_id for owner in owners] == ["a", "a", "c", "c", "c", None, None]
     catalog.close()
-    with pytest.raises(sqlite3.ProgrammingError):
+    with pytest.raises(CatalogError, match="closed database"):
         catalog.counts()
 
 
@@ -136,4 +191,14 @@ def test_removal_and_return_in_one_commit(tmp_path: Path) -> None:
         [doc("a"), {"t": "gone", "id": "a"}, doc("b"), doc("a", "failed", err="x")], Position(1, 1)
     )
     assert {row.doc_id: row.status for row in catalog.scan()} == {"a": "failed", "b": "done"}
+    catalog.close()
+
+
+def test_catalog_of_another_journal_is_rebuilt(tmp_path: Path) -> None:
+    """It lies where a batch of the same name was begun, or forked, and got no checkpoint."""
+    folder = BatchFolder.of(tmp_path, "b")
+    Catalog.recover(folder, journal(folder, [doc("other")])).close()
+    folder.journal.unlink()
+    catalog = Catalog.recover(folder, journal(folder, RECORDS))
+    assert [row.doc_id for row in catalog.scan()] == ["a", "b", "c"]
     catalog.close()

@@ -34,12 +34,14 @@ class BatchLog:
         self.folder = manager.folder(batch_id)
         self.state, self._committed = manager.load(batch_id)
         commit = self._committed
+        self.cipher = manager.cipher(batch_id, commit)
         try:
-            self.dropped_bytes = _cut(fs, self.folder.journal, commit.journal_bytes) + _cut(
-                fs, self.folder.segment, commit.segment_bytes
+            _cut(fs, self.folder.segment, commit.segment_bytes)
+            _cut(fs, self.folder.journal, commit.journal_bytes)
+            self._journal = JournalWriter(fs, self.folder.journal, commit.position, self.cipher)
+            self._segment = SegmentWriter(
+                fs, self.folder.segment, commit.segment_bytes, self.cipher
             )
-            self._journal = JournalWriter(fs, self.folder.journal, commit.position)
-            self._segment = SegmentWriter(fs, self.folder.segment, commit.segment_bytes)
         except OSError as error:
             raise CheckpointWriteError(path=self.folder.root, detail=error) from error
         self._next_row = commit.next_row
@@ -64,7 +66,8 @@ class BatchLog:
         """
         if not self.has_run:
             self.has_run = True
-            self.append({"t": "run", "at": time.time(), "pid": os.getpid()})
+            total = self.state.total_docs
+            self.append({"t": "run", "at": time.time(), "pid": os.getpid(), "n": total})
         self._journal.append(record)
         self.records.append(record)
         fold(self.state, record)
@@ -87,12 +90,14 @@ class BatchLog:
         return row, ref
 
     def commit(self) -> list[Record]:
-        """Make everything appended durable, and return its records.
+        """Make everything appended durable, and return its records; the last is a ``commit``.
 
         Raises:
             CheckpointWriteError: the system refused; the last commit stays in force, and this
                 object must not be used again.
         """
+        number = self._committed.number + 1
+        self.append({"t": "commit", "n": number, "at": time.time()})
         try:
             self._segment.flush()
             self._journal.flush()
@@ -100,11 +105,13 @@ class BatchLog:
             raise CheckpointWriteError(path=self.folder.root, detail=error) from error
         position = self._journal.position
         commit = Commit(
-            number=self._committed.number + 1,
+            number=number,
             journal_bytes=position.offset,
             journal_crc=position.crc,
             segment_bytes=self._segment.offset,
             next_row=self._next_row,
+            generation=self._committed.generation,
+            encryption=self._committed.encryption,
         )
         self._manager.save_checkpoint(self.state, commit)
         self._committed = commit
@@ -121,8 +128,8 @@ class BatchLog:
         self._segment.close()
 
 
-def _cut(fs: FileSystem, path: Path, size: int) -> int:
-    """Cut ``path`` to its committed ``size``; the number of bytes cut off."""
+def _cut(fs: FileSystem, path: Path, size: int) -> None:
+    """Cut ``path`` to its committed ``size``."""
     actual = path.stat().st_size if path.exists() else 0
     if actual < size:
         raise CorruptCheckpointError(
@@ -130,4 +137,3 @@ def _cut(fs: FileSystem, path: Path, size: int) -> int:
         )
     if actual > size:
         fs.truncate(path, size)
-    return actual - size

@@ -1,11 +1,13 @@
 """The two JSON documents of a batch: the manifest (written once) and the checkpoint (each commit).
 
-Both carry a schema version and a checksum, and both are meant to be read by people too.
+Both carry a schema version and a checksum, and both are meant to be read by people too. Of an
+encrypted batch only the outside can be: version, key id, and how much of each file counts.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +16,23 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from lesson15.checkpoint.encryption import Cipher, Encryption
 from lesson15.checkpoint.journal import Position
 from lesson15.checkpoint.migrations import SCHEMA_VERSION, migrate
-from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
+from lesson15.errors import CorruptCheckpointError, StateReadError
 from lesson15.models import BatchState
 
 _STATE = TypeAdapter(BatchState)
+CipherOf = Callable[[Encryption | None], Cipher | None]
+"""Gives the cipher of a batch that says so of its encryption."""
 
 
 class Commit(BaseModel):
-    """How much of each append-only file counts; what lies beyond is cut off on recovery."""
+    """How much of each append-only file counts; what lies beyond is cut off on recovery.
+
+    ``generation`` counts how often the batch was written anew, which tells where its files lie;
+    ``encryption`` is how they are encrypted, None for not at all.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,6 +41,8 @@ class Commit(BaseModel):
     journal_crc: int = 0
     segment_bytes: int = 0
     next_row: int = 0
+    generation: int = 0
+    encryption: Encryption | None = None
 
     @property
     def position(self) -> Position:
@@ -67,12 +78,12 @@ def decode(path: Path) -> dict[str, Any]:
     Raises:
         CorruptCheckpointError: not JSON, or the checksum does not match.
         SchemaTooNewError: written by a later lesson15.
-        CheckpointWriteError: the file cannot be read.
+        StateReadError: the file cannot be read.
     """
     try:
         content = orjson.loads(path.read_bytes())
     except OSError as error:
-        raise CheckpointWriteError(path=path, detail=error) from error
+        raise StateReadError(path=path, detail=error) from error
     except orjson.JSONDecodeError as error:
         raise CorruptCheckpointError(path=path, detail=f"not JSON: {error}") from error
     if not isinstance(content, dict) or "schema_version" not in content:
@@ -83,33 +94,74 @@ def decode(path: Path) -> dict[str, Any]:
     return migrate(content, path)
 
 
-def encode_checkpoint(state: BatchState, commit: Commit) -> bytes:
+def encode_checkpoint(state: BatchState, commit: Commit, cipher: Cipher | None) -> bytes:
     """The checkpoint document of ``state`` at ``commit``."""
     written_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return encode({"written_at": written_at, "state": asdict(state), "commit": commit.model_dump()})
+    body = _closed("state", asdict(state), _place_of(commit), cipher)
+    return encode({"written_at": written_at, **body, "commit": commit.model_dump()})
 
 
-def decode_checkpoint(path: Path) -> tuple[BatchState, Commit]:
-    """The state and commit at ``path``; raises as :func:`decode` does."""
+def decode_checkpoint(path: Path, cipher_of: CipherOf) -> tuple[BatchState, Commit]:
+    """The state and commit at ``path``.
+
+    Raises:
+        BatchKeyError: it is encrypted with another key than those at hand.
+        CorruptCheckpointError, SchemaTooNewError, CheckpointWriteError: as :func:`decode` does.
+    """
     content = decode(path)
     try:
-        return _STATE.validate_python(content["state"]), Commit(**content["commit"])
+        commit = Commit(**content["commit"])
+        state = _opened("state", content, _place_of(commit), cipher_of(commit.encryption), path)
+        return _STATE.validate_python(state), commit
     except (ValidationError, KeyError, TypeError) as error:
         raise CorruptCheckpointError(path=path, detail=f"unexpected content: {error}") from error
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
+def generation_of(path: Path) -> int:
+    """The generation that the checkpoint at ``path`` names; 0 if it names none, for any reason."""
+    try:
+        return int(orjson.loads(path.read_bytes())["commit"]["generation"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0  # a new batch, or of version 1, or damaged, which loading it will tell
+
+
+def encode_manifest(
+    manifest: Manifest, encryption: Encryption | None, cipher: Cipher | None
+) -> bytes:
     """The manifest document."""
-    return encode({"manifest": manifest.model_dump(mode="json")})
+    body = _closed("manifest", manifest.model_dump(mode="json"), "manifest", cipher)
+    return encode({"encryption": encryption and encryption.model_dump(), **body})
 
 
-def decode_manifest(path: Path) -> Manifest:
-    """The manifest at ``path``; raises as :func:`decode` does."""
+def decode_manifest(path: Path, cipher_of: CipherOf) -> Manifest:
+    """The manifest at ``path``; raises as :func:`decode_checkpoint` does."""
     content = decode(path)
     try:
-        return Manifest(**content["manifest"])
+        encryption = content["encryption"] and Encryption(**content["encryption"])
+        return Manifest(**_opened("manifest", content, "manifest", cipher_of(encryption), path))
     except (ValidationError, KeyError, TypeError) as error:
         raise CorruptCheckpointError(path=path, detail=f"unexpected content: {error}") from error
+
+
+def _place_of(commit: Commit) -> str:
+    """Binds the sealed state to its commit, so that the offsets cannot be changed either."""
+    return f"checkpoint:{commit.model_dump_json()}"
+
+
+def _closed(
+    name: str, content: dict[str, Any], place: str, cipher: Cipher | None
+) -> dict[str, Any]:
+    if cipher is None:
+        return {name: content}
+    return {"sealed": cipher.seal_text(orjson.dumps(content), place).decode()}
+
+
+def _opened(
+    name: str, content: dict[str, Any], place: str, cipher: Cipher | None, path: Path
+) -> Any:
+    if cipher is None:
+        return content[name]
+    return orjson.loads(cipher.open_text(content["sealed"], place, path))
 
 
 def _checksum(body: dict[str, Any]) -> str:

@@ -3,21 +3,23 @@
 A line is ``CCCCCCCC JSON`` and a newline. The checksum is the CRC-32 of the JSON *continued from
 the line before*, so a line that is missing, doubled or out of place breaks the chain as surely as
 one with a flipped bit. A position in the journal is therefore a pair: a byte offset and the CRC
-there.
+there. In an encrypted batch the JSON is sealed, in base64; the chain is over that.
 """
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
+from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.filesystem import FileSystem, open_log
-from lesson15.errors import CorruptCheckpointError
+from lesson15.errors import CorruptCheckpointError, StateReadError
 
 Record = dict[str, Any]
 
@@ -33,7 +35,10 @@ class Position:
 class JournalWriter:
     """Appends records after ``start``. Records stay in memory until :meth:`flush`."""
 
-    def __init__(self, fs: FileSystem, path: Path, start: Position) -> None:
+    def __init__(
+        self, fs: FileSystem, path: Path, start: Position, cipher: Cipher | None = None
+    ) -> None:
+        self._cipher = cipher
         self._file = open_log(fs, path)
         self._lines: list[bytes] = []
         self._offset = start.offset
@@ -47,6 +52,8 @@ class JournalWriter:
     def append(self, record: Record) -> None:
         """Add one record, a JSON object."""
         payload = orjson.dumps(record)
+        if self._cipher is not None:
+            payload = self._cipher.seal_text(payload, _place(self._offset, self._crc))
         self._crc = zlib.crc32(payload, self._crc)
         self._lines.append(b"%08x %b\n" % (self._crc, payload))
         self._offset += len(payload) + 10
@@ -64,34 +71,81 @@ class JournalWriter:
         self._file.close()
 
 
+def check_end(path: Path, end: Position) -> None:
+    """Check that a line with the right checksum ends at ``end``, at the cost of reading that line.
+
+    It tells a journal that is cut short, or another batch's.
+
+    Raises:
+        CorruptCheckpointError: there is no such line.
+    """
+    if end == Position():
+        return
+    with _open(path) as file:
+        found = file.seek(0, os.SEEK_END)
+        if found < end.offset:
+            raise CorruptCheckpointError(
+                path=path, detail=f"{found} bytes, but {end.offset} were committed: data was lost"
+            )
+        line, size = b"", 0
+        while line.count(b"\n") < 2 and size < end.offset:
+            size = min(2 * size + 4096, end.offset)
+            file.seek(end.offset - size)
+            line = file.read(size)
+    last = line[:-1].rpartition(b"\n")[2]
+    if line[-1:] != b"\n" or last[:9] != b"%08x " % end.crc:
+        raise CorruptCheckpointError(
+            path=path, detail=f"no record with the committed checksum ends at byte {end.offset}"
+        )
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise CorruptCheckpointError(path=path, detail="the journal is missing") from error
+    except OSError as error:
+        raise StateReadError(path=path, detail=error) from error
+
+
 def read_journal(
-    path: Path, start: Position = Position(), stop: Position | None = None
+    path: Path,
+    start: Position = Position(),
+    stop: Position | None = None,
+    cipher: Cipher | None = None,
 ) -> Iterator[tuple[Position, Record]]:
     """Yield each record with the position after it, from ``start`` to ``stop`` (or the end).
 
     Raises:
         CorruptCheckpointError: a line does not match its checksum, or the chain does not end
             exactly at ``stop``.
+        StateReadError: the file cannot be opened.
     """
     offset, crc = start.offset, start.crc
     if stop == start:
         return
-    if not path.exists():
-        raise CorruptCheckpointError(path=path, detail="the journal is missing")
-    with path.open("rb") as file:
+    with _open(path) as file:
         file.seek(offset)
         while stop is None or offset < stop.offset:
             line = file.readline()
             if not line and stop is None:
                 return
-            crc = zlib.crc32(line[9:-1], crc)
+            payload, before = line[9:-1], crc
+            crc = zlib.crc32(payload, crc)
             if not line.endswith(b"\n") or line[:9] != b"%08x " % crc:
                 raise CorruptCheckpointError(
                     path=path, detail=f"the record at byte {offset} fails its checksum"
                 )
+            if cipher is not None:
+                payload = cipher.open_text(payload, _place(offset, before), path)
             offset += len(line)
-            yield Position(offset, crc), orjson.loads(line[9:-1])
+            yield Position(offset, crc), orjson.loads(payload)
     if Position(offset, crc) != stop:
         raise CorruptCheckpointError(
             path=path, detail=f"the journal does not end where the checkpoint says, at {offset}"
         )
+
+
+def _place(offset: int, crc: int) -> str:
+    """What a sealed record is bound to: where its line begins, and the chain before it."""
+    return f"journal:{offset}:{crc:08x}"

@@ -7,8 +7,8 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -25,6 +25,7 @@ class BatchFolder:
 
     root: Path
     batch_id: str
+    generation: int = 0
 
     @classmethod
     def of(cls, state_dir: Path | str, batch_id: str) -> BatchFolder:
@@ -38,34 +39,64 @@ class BatchFolder:
         return cls(Path(state_dir) / batch_id, batch_id)
 
     @property
+    def has_batch(self) -> bool:
+        """Whether there is a batch: a checkpoint, or a journal that has lost its checkpoint.
+
+        A manifest alone is none: its creation was cut off. Nor is a later generation without
+        checkpoint: a fork was cut off.
+        """
+        return os.path.lexists(self.checkpoint) or os.path.lexists(self.at(0).journal)
+
+    @property
     def checkpoint(self) -> Path:
         """The last commit; small readable JSON."""
         return self.root / "checkpoint.json"
 
+    def at(self, generation: int) -> BatchFolder:
+        """The same batch after it was written anew ``generation`` times."""
+        return replace(self, generation=generation)
+
+    @property
+    def data(self) -> Path:
+        """Where all files lie that are written anew together; the checkpoint says which count."""
+        return self.root / f"generation-{self.generation}" if self.generation else self.root
+
+    def stale(self) -> list[Path]:
+        """What other generations left behind."""
+        if not self.generation:
+            return list(self.root.glob("generation-*"))
+        kept = {self.checkpoint, self.data, self.shards, self.lock, self.owner}
+        return [path for path in self.root.iterdir() if path not in kept]
+
     @property
     def manifest(self) -> Path:
         """What the batch is made of and with; written once."""
-        return self.root / "manifest.json"
+        return self.data / "manifest.json"
 
     @property
     def journal(self) -> Path:
         """Append-only records of what happened."""
-        return self.root / "journal.log"
+        return self.data / "journal.log"
 
     @property
     def segment(self) -> Path:
         """Append-only blocks of vectors and texts."""
-        return self.root / "segment.bin"
+        return self.data / "segment.bin"
 
     @property
     def catalog(self) -> Path:
         """Derived: the SQLite table of documents."""
-        return self.root / "catalog.sqlite"
+        return self.data / "catalog.sqlite"
+
+    @property
+    def catalog_seal(self) -> Path:
+        """The checksum of the catalogue, while no one writes to it."""
+        return self.data / "catalog.sqlite.crc"
 
     @property
     def index(self) -> Path:
         """Derived: the vector index, a file or a folder."""
-        return self.root / "index"
+        return self.data / "index"
 
     @property
     def shards(self) -> Path:
@@ -107,7 +138,8 @@ def batch_lock(folder: BatchFolder) -> Iterator[None]:
             raise
         raise CheckpointWriteError(path=folder.owner, detail=error) from error
     finally:
-        folder.owner.unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.owner.unlink()
         lock.release()
 
 

@@ -10,8 +10,18 @@ from lesson15.errors import CorruptCheckpointError, SchemaTooNewError
 
 Document = dict[str, Any]
 
-SCHEMA_VERSION = 1
-MIGRATIONS: dict[int, Callable[[Document], Document]] = {}
+SCHEMA_VERSION = 2
+
+
+def _without_encryption(document: Document) -> Document:
+    """From 1 to 2: version 1 knew no encryption and never wrote a batch anew."""
+    if "commit" in document:
+        commit = {**document["commit"], "generation": 0, "encryption": None}
+        return {**document, "commit": commit}
+    return {**document, "encryption": None}
+
+
+MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _without_encryption}
 """From a version to the function that makes the next one of it."""
 
 

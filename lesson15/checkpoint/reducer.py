@@ -2,6 +2,7 @@
 
 A ``doc`` record names the document's verdict and, where it had one before, the old verdict and
 chunk count (``was``, ``was_n``), so that counts follow from the record alone, in constant memory.
+Records that change no count (docs/events.md has them all) are passed over.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def fold(state: BatchState, record: Record) -> BatchState:
         state.total_docs = record["n"]
     elif kind == "run":
         state.status = BatchStatus.RUNNING
+        state.total_docs = record.get("n", state.total_docs)
         if not state.start_time:
             state.start_time = record["at"]
     elif kind == "pause":

@@ -2,7 +2,8 @@
 
 A block is a header (magic, CRC-32 of the rest, vector count, dimensions, bytes of text), the
 vectors as little-endian float32, then the chunk texts as a JSON array. The journal says where each
-document's block lies and repeats its checksum, so a block can be checked against its record.
+document's block lies and repeats its checksum, so a block can be checked against its record. In an
+encrypted batch the whole block is sealed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from lesson15.checkpoint.encryption import OVERHEAD, Cipher
 from lesson15.checkpoint.filesystem import FileSystem, open_log
 from lesson15.errors import CorruptCheckpointError
 
@@ -31,7 +33,7 @@ _FLUSH_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class BlockRef:
-    """Where a block lies: byte offset, length in bytes, and its CRC-32."""
+    """Where a block lies: byte offset, length in bytes, and its CRC-32 (in clear)."""
 
     offset: int
     length: int
@@ -41,7 +43,11 @@ class BlockRef:
 class SegmentWriter:
     """Appends blocks after byte ``start``; at most a few MiB wait in memory."""
 
-    def __init__(self, fs: FileSystem, path: Path, start: int) -> None:
+    def __init__(
+        self, fs: FileSystem, path: Path, start: int, cipher: Cipher | None = None
+    ) -> None:
+        self._cipher = cipher
+        self.overhead = OVERHEAD if cipher is not None else 0
         self._file = open_log(fs, path)
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -55,7 +61,14 @@ class SegmentWriter:
         body = vectors.astype("<f4", copy=False).tobytes() + text
         sizes = struct.pack("<III", count, dimensions, len(text))
         crc = zlib.crc32(body, zlib.crc32(sizes))
-        block = _HEADER.pack(_MAGIC, crc, count, dimensions, len(text)) + body
+        return self.append_block(
+            _HEADER.pack(_MAGIC, crc, count, dimensions, len(text)) + body, crc
+        )
+
+    def append_block(self, block: bytes, crc: int) -> BlockRef:
+        """Add a block as :meth:`SegmentReader.read_block` returns it."""
+        if self._cipher is not None:
+            block = self._cipher.seal(block, f"segment:{self.offset}")
         ref = BlockRef(self.offset, len(block), crc)
         self._pending.append(block)
         self._pending_bytes += len(block)
@@ -87,8 +100,10 @@ class SegmentWriter:
 class SegmentReader:
     """Reads blocks of a segment; usable as a context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cipher: Cipher | None = None) -> None:
         self._path = path
+        self._cipher = cipher
+        self.overhead = OVERHEAD if cipher is not None else 0
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
@@ -114,22 +129,30 @@ class SegmentReader:
         Raises:
             CorruptCheckpointError: the block is missing, cut short or fails its checksum.
         """
+        block = self.read_block(ref)
+        _, _, count, dimensions, text_bytes = _HEADER.unpack_from(block)
+        split = _HEADER.size + 4 * count * dimensions
+        if split + text_bytes != len(block):
+            raise self._damaged(ref, "has sizes that do not add up")
+        vectors = np.frombuffer(block, "<f4", count * dimensions, _HEADER.size)
+        return vectors.reshape(count, dimensions).astype(np.float32), orjson.loads(block[split:])
+
+    def read_block(self, ref: BlockRef) -> bytes:
+        """The bytes of the block at ``ref``, checked; raises as :meth:`read` does."""
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, os.O_RDONLY)
             block = os.pread(self._descriptor, ref.length, ref.offset)
         except OSError as error:
             raise CorruptCheckpointError(path=self._path, detail=str(error)) from error
-        if len(block) != ref.length or len(block) < _HEADER.size:
+        if len(block) == ref.length and self._cipher is not None:
+            block = self._cipher.open(block, f"segment:{ref.offset}", self._path)
+        if len(block) != ref.length - self.overhead or len(block) < _HEADER.size:
             raise self._damaged(ref, "is cut short")
-        magic, crc, count, dimensions, text_bytes = _HEADER.unpack_from(block)
-        split = _HEADER.size + 4 * count * dimensions
+        magic, crc, *_ = _HEADER.unpack_from(block)
         if magic != _MAGIC or crc != ref.crc or zlib.crc32(memoryview(block)[8:]) != crc:
             raise self._damaged(ref, "fails its checksum")
-        if split + text_bytes != len(block):
-            raise self._damaged(ref, "has sizes that do not add up")
-        vectors = np.frombuffer(block, "<f4", count * dimensions, _HEADER.size)
-        return vectors.reshape(count, dimensions).astype(np.float32), orjson.loads(block[split:])
+        return block
 
     def _damaged(self, ref: BlockRef, how: str) -> CorruptCheckpointError:
         return CorruptCheckpointError(

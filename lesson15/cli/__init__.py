@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import sys
 
-from lesson15.cli import batches, views, workers  # noqa: F401 - importing them registers their commands
+from lesson15.cli import (  # noqa: F401 - importing them registers their commands
+    batches,
+    faults,
+    keys,
+    replay,
+    views,
+    workers,
+)
 from lesson15.cli.common import ExitCode, app
 from lesson15.errors import EmbeddingModelError, StorageError, UsageError
 from lesson15.logs import log_to_stderr
 
-__all__ = ["main"]
+__all__ = ["app", "main"]
 
 
 def _configure_logs() -> None:

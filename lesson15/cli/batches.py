@@ -24,6 +24,7 @@ from lesson15.cli.common import (
     print_json,
     state_folder,
 )
+from lesson15.cli.faults import Faults, faults_of
 from lesson15.cli.workers import distributed_processor
 from lesson15.documents.loaders import supported_types
 from lesson15.documents.scan import check_paths, scan
@@ -40,6 +41,7 @@ from lesson15.settings import Settings
 if TYPE_CHECKING:
     from lesson15.distributed import DistributedProcessor
     from lesson15.engine.processor import BatchProcessor
+    from lesson15.faults import FaultControl, FaultPlan
 
     Processor = BatchProcessor | DistributedProcessor
 
@@ -53,6 +55,7 @@ def run(
     checkpoint_interval: Interval = None,
     embedder: Annotated[EmbedderChoice | None, typer.Option(help="Embedding model.")] = None,
     store: Annotated[StoreChoice | None, typer.Option(help="Vector store.")] = None,
+    faults: Faults = None,
     distributed: Annotated[
         bool, typer.Option("--distributed", help="Have workers do it (lesson15 worker).")
     ] = False,
@@ -69,9 +72,13 @@ def run(
     batch_id = batch_id or new_batch_id()
     if broker and not distributed:
         raise UsageError(problem="--broker needs --distributed: only workers use a broker.")
-    options = state_dir, max_concurrent, checkpoint_interval, embedder, store
+    if faults and distributed:
+        raise UsageError(problem="--faults strikes in this process: leave out --distributed.")
+    limits = state_dir, max_concurrent, checkpoint_interval
     processor: Processor = (
-        distributed_processor(broker, *options) if distributed else _processor(settings, *options)
+        distributed_processor(broker, *limits, embedder, store)
+        if distributed
+        else _processor(settings, *limits, faults_of(faults, state_dir, batch_id), embedder, store)
     )
     _drive(processor, batch_id, processor.process_batch(paths, batch_id), as_json)
 
@@ -83,15 +90,16 @@ def resume(
     max_concurrent: MaxConcurrent = None,
     checkpoint_interval: Interval = None,
     broker: Broker = None,
+    faults: Faults = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a batch; a finished one is only looked over for changed files."""
-    options = state_dir, max_concurrent, checkpoint_interval
+    limits = state_dir, max_concurrent, checkpoint_interval
     processor: Processor
     if CheckpointManager(state_folder(state_dir)).folder(batch_id).shards.is_dir():
-        processor = distributed_processor(broker, *options)
+        processor = distributed_processor(broker, *limits)
     else:
-        processor = _processor(Settings(), *options)
+        processor = _processor(Settings(), *limits, faults_of(faults, state_dir, batch_id))
     _drive(processor, batch_id, processor.resume_batch(batch_id), as_json)
 
 
@@ -101,10 +109,12 @@ def retry_failed(
     state_dir: StateDir = None,
     max_concurrent: MaxConcurrent = None,
     checkpoint_interval: Interval = None,
+    faults: Faults = None,
     as_json: AsJson = False,
 ) -> None:
     """Work on the dead-letter list of a batch again."""
-    processor = _processor(Settings(), state_dir, max_concurrent, checkpoint_interval)
+    chosen = faults_of(faults, state_dir, batch_id)
+    processor = _processor(Settings(), state_dir, max_concurrent, checkpoint_interval, chosen)
     _drive(processor, batch_id, processor.retry_failed(batch_id), as_json)
 
 
@@ -113,6 +123,7 @@ def _processor(
     state_dir: Path | None,
     max_concurrent: int | None,
     interval: int | None,
+    faults: FaultPlan | FaultControl | None,
     embedder: EmbedderChoice | None = None,
     store: StoreChoice | None = None,
 ) -> BatchProcessor:
@@ -125,6 +136,7 @@ def _processor(
         embedder=embedder.value if embedder else None,
         store=store.value if store else None,
         settings=settings,
+        faults=faults,
     )
 
 

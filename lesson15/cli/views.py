@@ -10,6 +10,7 @@ import typer
 from lesson15.checkpoint.layout import is_locked
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.cli.common import AsJson, BatchId, ExitCode, StateDir, app, print_json, state_folder
+from lesson15.errors import BatchKeyError, InvalidKeyError
 from lesson15.models import BatchState, BatchStatus
 
 
@@ -39,7 +40,8 @@ def list_batches(state_dir: StateDir = None, as_json: AsJson = False) -> None:
         if isinstance(found, BatchState):
             batches.append(_view(manager, found))
         else:
-            batches.append({"batch_id": batch_id, "status": "damaged", "error": str(found)})
+            shown = "encrypted" if isinstance(found, BatchKeyError | InvalidKeyError) else "damaged"
+            batches.append({"batch_id": batch_id, "status": shown, "error": str(found)})
     if as_json:
         print_json({"batches": batches, "total_count": len(batches)})
         return

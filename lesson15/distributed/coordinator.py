@@ -31,6 +31,7 @@ from lesson15.errors import (
     WorkerLostError,
 )
 from lesson15.logs import get_logger
+from lesson15.models import BatchState
 
 log = get_logger(__name__)
 Event = dict[str, Any]
@@ -148,7 +149,7 @@ class Coordinator:
     def settled(self) -> tuple[int, int]:
         """Documents done, and failed or skipped, so far; open shards included."""
         states = [self._merge.state]
-        states += [self._shards.open.load_checkpoint(shard.shard_id) for shard in self._running]
+        states += filter(None, map(self._state_of, self._running))
         done = sum(state.processed_docs for state in states)
         return done, sum(state.settled_docs for state in states) - done
 
@@ -283,11 +284,16 @@ class Coordinator:
         best, most = None, self._least_to_steal
         for shard in self._running:
             if now - shard.claimed > _MIN_STEAL_SECONDS:
-                state = self._shards.open.load_checkpoint(shard.shard_id)
-                left = shard.documents - state.settled_docs
+                state = self._state_of(shard)
+                left = shard.documents - state.settled_docs if state else 0
                 if left >= most:
                     best, most = shard, left
         return best
+
+    def _state_of(self, shard: _Shard) -> BatchState | None:
+        """As last committed; None if a network file system shows half of a commit."""
+        state = self._shards.open.try_load(shard.shard_id)
+        return state if isinstance(state, BatchState) else None
 
     def _tell(self, what: str, shard: _Shard, **details: Any) -> None:
         event = {"t": what, "shard": shard.shard_id, "at": time.time(), **details}

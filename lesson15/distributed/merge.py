@@ -32,7 +32,7 @@ class Merge:
         self.manifest = manager.load_manifest(batch_id)
         self._log = BatchLog(manager, batch_id)
         self.state = self._log.state
-        self.catalog = Catalog.recover(self._log.folder, self._log.committed)
+        self.catalog = Catalog.recover(self._log.folder, self._log.committed, self._log.cipher)
 
     def absorb(self, shards: CheckpointManager, shard_id: str) -> list[str]:
         """Add what a closed shard has committed, commit it, and return what is left of the shard.
@@ -53,7 +53,8 @@ class Merge:
             for record, vectors, texts in _committed(shards, shard_id):
                 if record["id"] in settled:
                     continue
-                settled.add(record["id"])
+                if record["t"] == "doc":
+                    settled.add(record["id"])
                 if vectors is not None:
                     record["row"], ref = self._log.append_block(vectors, texts)
                     record["seg"] = [ref.offset, ref.length, ref.crc]
@@ -68,7 +69,7 @@ class Merge:
         self._log.append(
             {
                 "t": "doc", "id": doc_id, "s": "failed", "n": 0, "at": round(time.time(), 3),
-                "sec": 0.0, "err": str(error), "et": type(error).__name__, "try": attempts,
+                "sec": 0.0, "w": 0, "err": str(error), "et": type(error).__name__, "try": attempts,
             }
         )  # fmt: skip
         self._commit()
@@ -77,9 +78,11 @@ class Merge:
         """Put the end on record and, unless more is to come, save the index."""
         state = self.state
         if status is BatchStatus.FINISHED and state.settled_docs != state.total_docs:
-            self._log.append({"t": "total", "n": state.settled_docs})
+            total = {"t": "total", "n": state.settled_docs, "at": time.time()}
+            self._log.append(total)
         if self._log.has_run or state.status is not status:
-            end = {"t": "end", "status": status.value, "seconds": round(seconds, 3)}
+            at = time.time()
+            end = {"t": "end", "status": status.value, "seconds": round(seconds, 3), "at": at}
             self._log.append(end)
             self._commit()
         if status is BatchStatus.FINISHED:
@@ -103,10 +106,12 @@ class Merge:
         folder, commit = self._log.folder, self._log.committed
         if not commit.next_row:
             return
-        store = open_store(self.manifest.store, folder.index, self.manifest.dimensions)
+        store = open_store(
+            self.manifest.store, folder.index, self.manifest.dimensions, self._log.cipher
+        )
         try:
             if store.load() != tag_of(commit):
-                with SegmentReader(folder.segment) as reader:
+                with SegmentReader(folder.segment, self._log.cipher) as reader:
                     rebuild_index(store, self.catalog, reader)
                 store.save(tag_of(commit))
         except OSError as error:
@@ -118,12 +123,15 @@ class Merge:
 def _committed(
     shards: CheckpointManager, shard_id: str
 ) -> Iterator[tuple[Record, Vectors | None, list[str]]]:
-    """The documents that a shard has committed, with their vectors and texts."""
-    folder = shards.folder(shard_id)
+    """What a shard has committed about its documents, with vectors and texts of those done."""
     commit = shards.load_commit(shard_id)
-    with SegmentReader(folder.segment) as reader:
-        for _, record in read_journal(folder.journal, stop=commit.position):
-            if record["t"] != "doc":
-                continue
-            vectors, texts = reader.read(BlockRef(*record["seg"])) if record["n"] else (None, [])
+    cipher = shards.cipher(shard_id, commit)
+    folder = shards.folder(shard_id)
+    with SegmentReader(folder.segment, cipher) as reader:
+        for _, record in read_journal(folder.journal, stop=commit.position, cipher=cipher):
+            if record.get("id") is None:
+                continue  # about the run: its worker, its limits, its commits
+            vectors, texts = (
+                reader.read(BlockRef(*record["seg"])) if "seg" in record else (None, [])
+            )
             yield record, vectors, texts

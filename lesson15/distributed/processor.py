@@ -106,7 +106,7 @@ class DistributedProcessor:
             raise UsageError(problem="resume needs the batch_id of the batch to go on with.")
         batch_id = batch_id or new_batch_id()
         folder = self.checkpoints.folder(batch_id)
-        exists = folder.checkpoint.exists()
+        exists = folder.has_batch
         state_dir = self.checkpoints.checkpoint_dir
         if exists and not resume:
             raise BatchExistsError(batch_id=batch_id, state_dir=state_dir)
@@ -116,9 +116,9 @@ class DistributedProcessor:
             OsFileSystem().make_folder(folder.root)
             with batch_lock(folder):
                 if not resume:
-                    if folder.checkpoint.exists():  # made while this process waited for the lock
+                    if folder.has_batch:  # made while this process waited for the lock
                         raise BatchExistsError(batch_id=batch_id, state_dir=state_dir)
-                    self._local.create(batch_id, doc_paths)
+                    self._local.create(self.checkpoints, batch_id, doc_paths)
                 report = await self._run(batch_id, doc_paths, Shards(folder))
         except OSError as error:
             raise CheckpointWriteError(path=error.filename or folder.root, detail=error) from error

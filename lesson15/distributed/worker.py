@@ -16,9 +16,11 @@ from types import TracebackType
 from typing import Self
 
 from lesson15.checkpoint.documents import Manifest
+from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.distributed.queue import ShardTask
 from lesson15.distributed.shards import Lease, ShardFileSystem, Shards
+from lesson15.engine.assembly import Assembly
 from lesson15.engine.feed import Naming
 from lesson15.engine.processor import BatchProcessor
 from lesson15.engine.work import DocumentWork
@@ -102,8 +104,8 @@ class ShardWorker:
                 return self._tools[2]
             self._runner.run(self._tools[1].aclose())
         stack = AsyncExitStack()
-        processor = BatchProcessor(max_concurrent, settings=self._settings)
-        self._tools = kind, stack, processor.indexing_work(stack, manifest)
+        parts = Assembly(self._settings, max_concurrent, OsFileSystem(), None, None)
+        self._tools = kind, stack, parts.document_work(stack, manifest)
         return self._tools[2]
 
 

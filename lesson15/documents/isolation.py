@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from lesson15 import errors
 from lesson15.documents.parsed import Fingerprint, ParsedDocument, ParseOptions
 from lesson15.documents.parser_process import LENGTH
 from lesson15.documents.parsing import parse_document
+from lesson15.documents.step_faults import StepFault
 from lesson15.errors import (
     DocumentError,
     DocumentNotFoundError,
@@ -81,8 +83,8 @@ class ParserPool:
     ) -> None:
         await self.aclose()
 
-    async def parse(self, path: str) -> ParsedDocument:
-        """The chunks of the file at ``path``.
+    async def parse(self, path: str, faults: Sequence[StepFault] = ()) -> ParsedDocument:
+        """The chunks of the file at ``path``; ``faults`` strike in the process that reads it.
 
         Raises:
             ParseTimeoutError: it took too long, and its process was killed.
@@ -93,7 +95,7 @@ class ParserPool:
             process = await self._take()
             try:
                 async with asyncio.timeout(self._timeout):
-                    reply = await self._ask(process, path)
+                    reply = await self._ask(process, path, faults)
             except TimeoutError:
                 await self._stop(process)
                 raise ParseTimeoutError(path=path, seconds=self._timeout) from None
@@ -131,11 +133,14 @@ class ParserPool:
         return process
 
     @staticmethod
-    async def _ask(process: Process, path: str) -> dict[str, Any]:
+    async def _ask(process: Process, path: str, faults: Sequence[StepFault]) -> dict[str, Any]:
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
         # The bytes of the path: JSON cannot carry a file name that is not UTF-8.
-        request = orjson.dumps({"path": os.fsencode(path).hex()})
+        content: dict[str, Any] = {"path": os.fsencode(path).hex()}
+        if faults:
+            content["faults"] = [list(fault) for fault in faults]
+        request = orjson.dumps(content)
         process.stdin.write(LENGTH.pack(len(request)) + request)
         await process.stdin.drain()
         (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))

@@ -22,6 +22,7 @@ import orjson
 from lesson15.documents.loaders import LOADERS
 from lesson15.documents.parsed import ParseOptions
 from lesson15.documents.parsing import parse_document
+from lesson15.documents.step_faults import StepFault
 from lesson15.errors import Lesson15Error
 
 LENGTH = struct.Struct(">I")
@@ -43,14 +44,15 @@ def main() -> None:
     while header := requests.read(LENGTH.size):
         request = orjson.loads(requests.read(*LENGTH.unpack(header)))
         path = os.fsdecode(bytes.fromhex(request["path"]))
-        reply = orjson.dumps(_answer(path, parse_options))
+        faults = [StepFault(*fault) for fault in request.get("faults", ())]
+        reply = orjson.dumps(_answer(path, parse_options, faults))
         replies.write(LENGTH.pack(len(reply)) + reply)
         replies.flush()
 
 
-def _answer(path: str, options: ParseOptions) -> dict[str, Any]:
+def _answer(path: str, options: ParseOptions, faults: list[StepFault]) -> dict[str, Any]:
     try:
-        parsed = parse_document(path, options)
+        parsed = parse_document(path, options, faults)
     except Lesson15Error as error:
         fields = {name: value if isinstance(value, int) else _utf8(str(value))
                   for name, value in error.fields.items() if name != "path"}  # fmt: skip

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Sequence
 
 from lesson15.documents.chunking import split
 from lesson15.documents.loaders import LOADERS, supported_types
 from lesson15.documents.parsed import Fingerprint, ParsedDocument, ParseOptions
+from lesson15.documents.step_faults import StepFault, strike
 from lesson15.errors import (
     DocumentChangedError,
     DocumentError,
@@ -23,8 +25,10 @@ from lesson15.errors import (
 )
 
 
-def parse_document(path: str, options: ParseOptions) -> ParsedDocument:
-    """Read, decode and chunk the file at ``path``.
+def parse_document(
+    path: str, options: ParseOptions, faults: Sequence[StepFault] = ()
+) -> ParsedDocument:
+    """Read, decode and chunk the file at ``path``; ``faults`` strike before their steps.
 
     Raises:
         DocumentNotFoundError: there is no such file.
@@ -33,7 +37,11 @@ def parse_document(path: str, options: ParseOptions) -> ParsedDocument:
     """
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - paths are strings here
     try:
+        if faults:
+            strike(faults, "read")
         data, fingerprint = _read(path, suffix, options.max_document_bytes)
+        if faults:
+            strike(faults, "parse")
         loaded = LOADERS[suffix](path, data, options)
         chunks = split(loaded.text, loaded.kind, options.chunk_chars, options.chunk_overlap_chars)
     except DocumentError:

@@ -7,6 +7,7 @@ the limit, and each full round of successes raises it by one, up to the configur
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -20,13 +21,18 @@ _PERIOD_SECONDS = 0.25
 
 
 class AdaptiveLimit:
-    """A limit between 1 and ``maximum``; it starts at the maximum."""
+    """A limit between 1 and ``maximum``; it starts at the maximum.
+
+    ``on_change`` is called with the new limit and the reason.
+    """
 
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
         self.current = maximum
+        self.on_change: Callable[[int, str], None] = lambda _limit, _reason: None
         self._successes = 0
         self._raised = asyncio.Event()
+        self._is_over = False
 
     def succeed(self) -> None:
         """Count one document done; a full round of them raises the limit by one."""
@@ -38,6 +44,7 @@ class AdaptiveLimit:
             self.current += 1
             self._raised.set()
             self._raised = asyncio.Event()
+            self.on_change(self.current, "a full round of documents succeeded")
 
     def lower(self, reason: str) -> None:
         """Halve the limit, because of ``reason``."""
@@ -45,11 +52,17 @@ class AdaptiveLimit:
         if self.current > 1:
             self.current = max(1, self.current // 2)
             log.warning("concurrency lowered", limit=self.current, reason=reason)
+            self.on_change(self.current, reason)
 
     async def admit(self, number: int) -> None:
-        """Wait until worker ``number`` (from 0) is within the limit."""
-        while number >= self.current:
+        """Wait until worker ``number`` (from 0) is within the limit, or all work is given out."""
+        while number >= self.current and not self._is_over:
             await self._raised.wait()
+
+    def end(self) -> None:
+        """Let every worker pass: there is no more work, and each must learn of it."""
+        self._is_over = True
+        self._raised.set()
 
 
 class PressureMonitor:

@@ -7,8 +7,8 @@ so a crash undoes at most one checkpoint interval and what was in flight.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -27,11 +27,18 @@ from lesson15.stores.catalog import Catalog
 
 T = TypeVar("T")
 _REBUILD_VECTORS = 10_000
+_INDEX_ERRORS = (OSError, MemoryError, RuntimeError)  # of the system; FAISS raises the last
 
 
 def tag_of(commit: Commit) -> str:
     """The mark of an index that reflects ``commit``."""
     return f"{commit.journal_bytes}:{commit.journal_crc:08x}"
+
+
+def message_of(error: Exception) -> str:
+    """What ``error`` says, as UTF-8, which the paths in it may not be."""
+    message = str(error) or type(error).__name__
+    return message.encode("utf-8", "backslashreplace").decode()
 
 
 def rebuild_index(store: VectorStore, catalog: Catalog, reader: SegmentReader) -> None:
@@ -71,15 +78,42 @@ class Ledger:
         self._store: VectorStore | None = None
         self._added: list[tuple[int, Vectors]] = []
         self._removed: list[int] = []
+        self._notes: deque[Record] = deque()
         self._thread = ThreadPoolExecutor(1, "lesson15-commit")
+        # What failed half-way must not be gone on with: a later commit would promise lost bytes.
+        self._failure: BaseException | None = None
         self.is_committing = False
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def check_segment(self) -> None:
+        """Check the newest block, at the cost of reading it: a foreign segment has none there.
+
+        Raises:
+            CorruptCheckpointError: it is not the one that the catalogue names.
+        """
+        newest = self.catalog.newest()
+        if newest is not None:
+            with SegmentReader(self.log.folder.segment, self.log.cipher) as reader:
+                reader.read(newest.block)
 
     async def settled(self) -> None:
         """Wait until no commit runs."""
         while self.is_committing:
             await self._idle.wait()
+
+    def note(self, record: Record) -> None:
+        """Put a rare event on record at any time: it is appended with the next outcome.
+
+        So nothing is appended while a commit runs, and a run that settles nothing leaves no trace.
+        """
+        self._notes.append(record)
+
+    def append(self, record: Record) -> None:
+        """Append ``record`` after what was noted; call only while no commit runs."""
+        while self._notes:
+            self.log.append(self._notes.popleft())
+        self.log.append(record)
 
     def add_done(
         self, document: SourceDocument, outcome: DocumentOutcome, seconds: float, attempts: int
@@ -93,6 +127,7 @@ class Ledger:
             "n": len(texts),
             "at": round(time.time(), 3),
             "sec": round(seconds, 6),
+            "w": document.worker,
         }
         if attempts > 1:
             record["try"] = attempts
@@ -100,18 +135,33 @@ class Ledger:
             record["fp"] = outcome.fingerprint
             record["sha"] = outcome.sha256
         if outcome.vectors is not None and texts:
-            row, ref = self.log.append_block(outcome.vectors, texts)
+            try:
+                row, ref = self.log.append_block(outcome.vectors, texts)
+            except CheckpointWriteError as error:
+                self._failure = error
+                raise
             record["row"] = row
             record["seg"] = [ref.offset, ref.length, ref.crc]
             self._added.append((row, outcome.vectors))
         return self._append(document, record)
 
-    def add_unchanged(self, document: SourceDocument, outcome: DocumentOutcome) -> Record:
+    def add_unchanged(
+        self, document: SourceDocument, outcome: DocumentOutcome, seconds: float, attempts: int
+    ) -> Record:
         """Append that a touched file has the content that the batch has: only times differ."""
         row = self.catalog.lookup([document.doc_id])[document.doc_id]
         assert row.record is not None  # noqa: S101 - a known hash comes from a full record
-        record = {**row.record, "fp": outcome.fingerprint, "was": "done", "was_n": row.chunks}
-        self.log.append(record)
+        record = {
+            **row.record,
+            "at": round(time.time(), 3),
+            "sec": round(seconds, 6),
+            "w": document.worker,
+            "try": attempts,
+            "fp": outcome.fingerprint,
+            "was": "done",
+            "was_n": row.chunks,
+        }
+        self.append(record)
         self.pending += 1
         return record
 
@@ -124,7 +174,6 @@ class Ledger:
         fingerprint: list[int] | None,
     ) -> Record:
         """Append a failure, or a skip, to the dead-letter list."""
-        message = str(error) or type(error).__name__
         record: Record = {
             "t": "doc",
             "id": document.doc_id,
@@ -132,7 +181,8 @@ class Ledger:
             "n": 0,
             "at": round(time.time(), 3),
             "sec": round(seconds, 6),
-            "err": message.encode("utf-8", "backslashreplace").decode(),  # paths may not be UTF-8
+            "w": document.worker,
+            "err": message_of(error),
             "et": type(error).__name__,
             "try": getattr(error, "attempts", 1),
         }
@@ -142,7 +192,8 @@ class Ledger:
 
     def add_gone(self, document: SourceDocument) -> Record:
         """Append that a document is no more; it leaves the index."""
-        return self._append(document, {"t": "gone", "id": document.doc_id})
+        record: Record = {"t": "gone", "id": document.doc_id, "at": round(time.time(), 3)}
+        return self._append(document, record)
 
     def _append(self, document: SourceDocument, record: Record) -> Record:
         if document.was is not None:
@@ -152,41 +203,50 @@ class Ledger:
                 self._removed.extend(
                     range(document.was_row, document.was_row + document.was_chunks)
                 )
-        self.log.append(record)
+        self.append(record)
         self.pending += 1
         return record
 
     async def commit(self) -> None:
         """Make everything appended durable, then bring catalogue and index up to it.
 
+        A caller that is cancelled leaves the commit running, and :meth:`settled` waits for it.
+
         Raises:
-            CheckpointWriteError: the system refused; the last commit stays in force.
+            CheckpointWriteError: the system refused, now or before; the last commit stays in force.
+            CatalogError: the commit is done, but not applied to the catalogue.
         """
         await self.settled()
+        if self._failure is not None:
+            raise self._failure
         if not self.log.is_dirty:
             return
         self.is_committing = True
         self._idle.clear()
-        try:
-            records = await self.in_thread(self._commit)
+        commit = asyncio.get_running_loop().run_in_executor(self._thread, self._commit)
+        commit.add_done_callback(self._end_commit)
+        await asyncio.shield(commit)
+
+    def _end_commit(self, commit: asyncio.Future[list[Record]]) -> None:
+        self.is_committing = False
+        self._idle.set()
+        self._failure = commit.exception()
+        if self._failure is None:
             self.pending = 0
-            self.on_commit(records)
-        finally:
-            self.is_committing = False
-            self._idle.set()
+            self.on_commit(commit.result())
 
     def _commit(self) -> list[Record]:
         before = self.log.committed
         records = self.log.commit()
-        try:
-            self.catalog.apply(records, self.log.committed.position)
-        except sqlite3.Error as error:
-            raise CheckpointWriteError(path=self.log.folder.catalog, detail=error) from error
+        self.catalog.apply(records, self.log.committed.position)
         if self._added or self._removed:
-            if self._store is None and not self._load_store(tag_of(before)):
-                self._rebuild()
-            else:
-                self._update_store()
+            try:
+                if self._store is None and not self._load_store(tag_of(before)):
+                    self._rebuild()
+                else:
+                    self._update_store()
+            except _INDEX_ERRORS as error:
+                raise CheckpointWriteError(path=self.log.folder.index, detail=error) from error
             self._added.clear()
             self._removed.clear()
         return records
@@ -197,7 +257,7 @@ class Ledger:
 
     def _rebuild(self) -> None:
         assert self._store is not None  # noqa: S101 - loaded by the caller
-        with SegmentReader(self.log.folder.segment) as reader:
+        with SegmentReader(self.log.folder.segment, self.log.cipher) as reader:
             rebuild_index(self._store, self.catalog, reader)
 
     def _update_store(self) -> None:
@@ -223,7 +283,7 @@ class Ledger:
                 self._rebuild()
             assert self._store is not None  # noqa: S101 - loaded just above
             self._store.save(tag)
-        except OSError as error:
+        except _INDEX_ERRORS as error:
             raise CheckpointWriteError(path=self.log.folder.index, detail=error) from error
 
     async def in_thread(self, func: Callable[..., T], *args: object) -> T:

@@ -8,24 +8,25 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lesson15.checkpoint.batch_log import BatchLog
 from lesson15.checkpoint.documents import Manifest
+from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
-from lesson15.checkpoint.layout import BatchFolder, batch_lock
+from lesson15.checkpoint.journal import Record
+from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.documents.isolation import ParserPool
-from lesson15.documents.parsed import ParseOptions
 from lesson15.documents.scan import scan
-from lesson15.embedding import Embedder, dimensions_of, open_embedder
-from lesson15.embedding.batcher import MicroBatcher
+from lesson15.embedding import Embedder, dimensions_of
+from lesson15.engine.assembly import Assembly, with_faults
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, Naming, file_fingerprint
 from lesson15.engine.ledger import Ledger
-from lesson15.engine.run import BatchRun, Listener
-from lesson15.engine.work import DocumentWork, IndexingWork
+from lesson15.engine.run import BatchRun, Listener, announce
+from lesson15.engine.work import DocumentWork
 from lesson15.errors import (
     BatchExistsError,
     BatchNotFoundError,
@@ -38,8 +39,11 @@ from lesson15.models import BatchReport, BatchState, BatchStatus
 from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.recovery import ErrorRecoveryManager, classify
 from lesson15.settings import Settings
-from lesson15.stores import open_store
+from lesson15.stores import check_encryptable
 from lesson15.stores.catalog import Catalog
+
+if TYPE_CHECKING:
+    from lesson15.faults import FaultControl, FaultPlan
 
 Paths = Iterable[str | os.PathLike[str]]
 log = get_logger(__name__)
@@ -58,6 +62,8 @@ class BatchProcessor:
         work: what to do to a document instead of indexing it, for other uses of the engine.
         recovery: the retry policy.
         fs: the file system that commits go through, for crash tests.
+        faults: a plan of faults to strike each batch with, or the live control of one batch; see
+            :mod:`lesson15.faults`.
 
     Example:
         >>> processor = BatchProcessor(max_concurrent=4)
@@ -79,17 +85,21 @@ class BatchProcessor:
         recovery: ErrorRecoveryManager | None = None,
         fs: FileSystem | None = None,
         fingerprint: Callable[[str], list[int] | None] = file_fingerprint,
+        faults: FaultPlan | FaultControl | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.max_concurrent = _positive("max_concurrent", max_concurrent)
         self.checkpoint_interval = _positive("checkpoint_interval", checkpoint_interval)
         self._fs = fs or OsFileSystem()
-        self.checkpoints = CheckpointManager(state_dir or self.settings.state_dir, self._fs)
+        self.checkpoints = CheckpointManager(
+            state_dir or self.settings.state_dir, self._fs, Keyring.of(self.settings)
+        )
         self._embedder = embedder
         self._store = store
         self._work = work
         self._recovery = recovery
         self._fingerprint = fingerprint
+        self._faults = faults
         self._runs: dict[str, BatchRun] = {}
         self.progress_callbacks: list[ProgressCallback] = []
         self.listeners: list[Listener] = []
@@ -155,7 +165,7 @@ class BatchProcessor:
             return await self._open(batch_id, doc_paths)
         batch_id = batch_id or new_batch_id()
         folder = self.checkpoints.folder(batch_id)
-        if folder.checkpoint.exists():
+        if folder.has_batch:
             raise self._exists(batch_id)
         try:
             self._fs.make_folder(folder.root)
@@ -186,28 +196,54 @@ class BatchProcessor:
         self, batch_id: str, paths: Paths | None, *, is_new: bool = False
     ) -> dict[str, Any]:
         folder = self.checkpoints.folder(batch_id)
-        if not is_new and not folder.checkpoint.exists():
+        if not is_new and not folder.has_batch:
             raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoints.checkpoint_dir)
         async with AsyncExitStack() as stack:
             stack.enter_context(batch_lock(folder))
+            parts = Assembly(
+                self.settings, self.max_concurrent, self._fs, self._embedder, self._work
+            )
+            if self._faults is not None:
+                parts = with_faults(
+                    parts, self._faults, folder, partial(self._note_fault, batch_id), stack
+                )
+            fs = parts.file_system()
+            checkpoints = CheckpointManager(self.checkpoints.checkpoint_dir, fs)
             if is_new:
-                if folder.checkpoint.exists():  # made while this process waited for the lock
+                if folder.has_batch:  # made while this process waited for the lock
                     raise self._exists(batch_id)
                 assert paths is not None  # noqa: S101 - a new batch has a source
-                self.create(batch_id, paths)
+                self.create(checkpoints, batch_id, paths)
             manifest = self._check(self.checkpoints.load_manifest(batch_id))
-            batch_log = await asyncio.to_thread(BatchLog, self.checkpoints, batch_id, self._fs)
-            catalog = await asyncio.to_thread(Catalog.recover, folder, batch_log.committed)
+            batch_log = await asyncio.to_thread(BatchLog, checkpoints, batch_id, fs)
+            folder, cipher = batch_log.folder, batch_log.cipher
+            try:
+                catalog = await asyncio.to_thread(
+                    Catalog.recover, folder, batch_log.committed, cipher
+                )
+            except BaseException:
+                batch_log.close()
+                raise
             ledger = Ledger(
                 batch_log,
                 catalog,
-                lambda: open_store(manifest.store, folder.index, manifest.dimensions),
+                lambda: parts.store(manifest, folder, cipher),
                 self.checkpoint_interval,
             )
             stack.push_async_callback(ledger.aclose)
-            return await self._run(stack, folder, manifest, ledger, paths, is_new=is_new)
+            await ledger.in_thread(ledger.check_segment)
+            work = parts.document_work(stack, manifest)
+            return await self._run(stack, manifest, ledger, work, paths, is_new=is_new)
 
-    def create(self, batch_id: str, paths: Paths) -> None:
+    def _note_fault(self, batch_id: str, record: Record) -> None:
+        """Put a fault on record; one that strikes before the run or after it is only announced."""
+        run = self._runs.get(batch_id)
+        if run is not None:
+            run.note(record)
+        else:
+            announce(self.listeners, record)
+
+    def create(self, checkpoints: CheckpointManager, batch_id: str, paths: Paths) -> None:
         """Write what makes the batch resumable, under its lock: manifest, then empty checkpoint."""
         embedder = self._embedder or self.settings.embedder
         name = embedder if isinstance(embedder, str) else embedder.name
@@ -224,9 +260,11 @@ class BatchProcessor:
             chunk_chars=self.settings.chunk_chars,
             chunk_overlap_chars=self.settings.chunk_overlap_chars,
         )
-        self.checkpoints.save_manifest(manifest)
+        if checkpoints.keyring.current is not None:
+            check_encryptable(manifest.store)
+        checkpoints.save_manifest(manifest)
         total = len(paths) if isinstance(paths, Sized) else 0
-        self.checkpoints.save_checkpoint(BatchState(batch_id, total_docs=total))
+        checkpoints.save_checkpoint(BatchState(batch_id, total_docs=total))
 
     def _check(self, manifest: Manifest) -> Manifest:
         """Raise SettingsMismatchError if what was asked for does not fit the batch."""
@@ -246,16 +284,16 @@ class BatchProcessor:
     async def _run(
         self,
         stack: AsyncExitStack,
-        folder: BatchFolder,
         manifest: Manifest,
         ledger: Ledger,
+        work: DocumentWork,
         paths: Paths | None,
         *,
         is_new: bool,
     ) -> dict[str, Any]:
         state = ledger.log.state
         status_before = state.status
-        feed_catalog = Catalog(folder.catalog)
+        feed_catalog = Catalog(ledger.log.folder.catalog, ledger.log.cipher)
         stack.callback(feed_catalog.close)
         naming = Naming(manifest.base_dir)
         is_retry = paths is None
@@ -274,7 +312,7 @@ class BatchProcessor:
         run = BatchRun(
             ledger=ledger,
             feed=Feed(source, naming, feed_catalog, self._fingerprint, is_forced=is_retry),
-            work=self._work or self.indexing_work(stack, manifest),
+            work=work,
             recovery=self._recovery
             or ErrorRecoveryManager(
                 self.settings.max_retries,
@@ -295,12 +333,14 @@ class BatchProcessor:
             counter = asyncio.create_task(_count(paths, run))
             stack.callback(counter.cancel)
         try:
+            if is_retry:  # a file that is gone has not failed again
+                await run.remove_vanished("status = 'failed'")
             await run.work_off()
             if run.is_cancelled:
                 await run.finish(BatchStatus.CANCELLED)
             else:
                 if not is_new and not is_retry and self._work is None:
-                    await run.remove_vanished()
+                    await run.remove_vanished("status <> 'skipped'")
                 keeps = is_retry and status_before is not BatchStatus.FINISHED
                 await run.finish(status_before if keeps else BatchStatus.FINISHED)
                 await ledger.save_index()
@@ -317,39 +357,12 @@ class BatchProcessor:
             raise
         return await ledger.in_thread(_report, ledger)
 
-    def indexing_work(self, stack: AsyncExitStack, manifest: Manifest) -> DocumentWork:
-        """The work of indexing documents of ``manifest``'s kind; ``stack`` closes its tools."""
-        settings = self.settings
-        parser = ParserPool(
-            processes=settings.parser_processes or min(self.max_concurrent, os.cpu_count() or 1),
-            options=ParseOptions(
-                chunk_chars=manifest.chunk_chars,
-                chunk_overlap_chars=manifest.chunk_overlap_chars,
-                max_document_bytes=settings.max_document_bytes,
-            ),
-            timeout=settings.parse_timeout,
-            memory_bytes=settings.parser_memory_bytes,
-        )
-        stack.push_async_callback(parser.aclose)
-        embedder = self._embedder
-        batcher = MicroBatcher(
-            (lambda: open_embedder(manifest.embedder))
-            if embedder is None or isinstance(embedder, str)
-            else (lambda: embedder),
-            settings.embed_batch_chunks,
-            settings.embed_timeout,
-        )
-        stack.push_async_callback(batcher.aclose)
-        return IndexingWork(parser, batcher, manifest.dimensions)
-
 
 async def _count(paths: Paths, run: BatchRun) -> None:
     """Count the source in a thread, for percentages and ETA."""
     total = await asyncio.to_thread(lambda: sum(1 for _ in scan(paths)))
     await run.ledger.settled()
-    state = run.ledger.log.state
-    state.total_docs = max(total, state.settled_docs)
-    run.progress.total_items = state.total_docs
+    run.note_total(total)
 
 
 def _report(ledger: Ledger) -> dict[str, Any]:

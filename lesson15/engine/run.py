@@ -11,8 +11,9 @@ from itertools import islice
 from lesson15.checkpoint.journal import Record
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, with_past
-from lesson15.engine.ledger import Ledger
+from lesson15.engine.ledger import Ledger, message_of
 from lesson15.engine.work import DocumentOutcome, DocumentWork, SourceDocument
+from lesson15.errors import Lesson15Error, StorageError
 from lesson15.logs import get_logger
 from lesson15.models import BatchStatus, DocStatus
 from lesson15.progress import ProgressTracker
@@ -22,6 +23,16 @@ from lesson15.stores.catalog import CatalogRow
 log = get_logger(__name__)
 Listener = Callable[[Record], None]
 _REMOVAL_SLICE = 500
+_TOLD_AT_ONCE = {"doc", "gone", "retry", "limit", "fault"}
+
+
+def announce(listeners: list[Listener], record: Record) -> None:
+    """Tell ``listeners``; one that raises must not stop the batch."""
+    for listener in listeners:
+        try:
+            listener(record)
+        except Exception:
+            log.exception("a listener failed", record=record["t"])
 
 
 class BatchRun:
@@ -54,7 +65,8 @@ class BatchRun:
         self._loop = asyncio.get_running_loop()
         self.is_cancelled = False
         self._started = time.monotonic()
-        ledger.on_commit = feed.committed
+        ledger.on_commit = self._committed
+        limit.on_change = self._note_limit
 
     # --- control: safe to call from any thread ------------------------------------------------
 
@@ -115,7 +127,9 @@ class BatchRun:
                 await limit.admit(number)
             document = feed.pop() or await feed.next()
             if document is None:
+                limit.end()
                 return
+            document.worker = number
             record = await self._process(document)
             self._tell(record)
             if ledger.pending >= ledger.interval:
@@ -132,24 +146,30 @@ class BatchRun:
 
     async def _note_pause(self, kind: str, status: BatchStatus) -> None:
         await self.ledger.settled()
-        log_of_batch = self.ledger.log
-        if log_of_batch.state.status is not status:
-            log_of_batch.append({"t": kind, "at": time.time()})
+        if self.ledger.log.state.status is not status:
+            self.ledger.append({"t": kind, "at": time.time()})
 
     async def _process(self, document: SourceDocument) -> Record:
         started = time.monotonic()
         attempts = 1
         if self._listeners:
-            self._announce({"t": "started", "id": document.doc_id, "at": time.time()})
+            now = time.time()
+            self._announce({"t": "started", "id": document.doc_id, "at": now, "w": document.worker})
         try:
             try:
                 outcome = await self._work(document)
             except Exception as first_error:  # noqa: BLE001 - the policy table judges it
+                error_before = first_error
 
                 async def again() -> DocumentOutcome:
-                    nonlocal attempts
+                    nonlocal attempts, error_before
                     attempts += 1
-                    return await self._work(document)
+                    self._note_retry(document, attempts, error_before)
+                    try:
+                        return await self._work(document)
+                    except Exception as error:
+                        error_before = error
+                        raise
 
                 outcome = await self._recovery.recover(first_error, again)
         except Exception as error:  # noqa: BLE001 - settled as the policy says
@@ -159,7 +179,7 @@ class BatchRun:
             await ledger.settled()
         self.limit.succeed()
         if outcome.is_unchanged:
-            return ledger.add_unchanged(document, outcome)
+            return ledger.add_unchanged(document, outcome, time.monotonic() - started, attempts)
         return ledger.add_done(document, outcome, time.monotonic() - started, attempts)
 
     async def _settle_failure(
@@ -167,7 +187,9 @@ class BatchRun:
     ) -> Record:
         decision = classify(error)
         if decision.action is Action.ABORT:
-            raise error
+            if isinstance(error, Lesson15Error):
+                raise error
+            raise StorageError(path=document.path, detail=error) from error
         status = DocStatus.SKIPPED if decision.action is Action.SKIP else DocStatus.FAILED
         log.warning(
             "document set aside",
@@ -186,15 +208,48 @@ class BatchRun:
             self._announce(record)
 
     def _announce(self, record: Record) -> None:
-        for listener in self._listeners:
-            try:
-                listener(record)
-            except Exception:
-                log.exception("a listener failed", record=record["t"])
+        announce(self._listeners, record)
 
-    async def remove_vanished(self) -> None:
-        """Take documents whose files are gone out of the batch."""
-        rows = self.ledger.catalog.scan("detail IS NOT NULL AND status <> 'skipped'")
+    def _committed(self, records: list[Record]) -> None:
+        self._feed.committed(records)
+        if self._listeners:
+            for record in records:
+                if record["t"] not in _TOLD_AT_ONCE:
+                    self._announce(record)
+
+    # --- rare events: for the listeners now, and for the journal with the next outcome ---------
+
+    def note(self, record: Record) -> None:
+        """Put a rare event on record, and tell the listeners; call on the loop."""
+        self.ledger.note(record)
+        self._announce(record)
+
+    def _note_retry(self, document: SourceDocument, attempt: int, error: Exception) -> None:
+        self.note(
+            {
+                "t": "retry",
+                "id": document.doc_id,
+                "try": attempt,
+                "policy": classify(error).name,
+                "err": message_of(error),
+                "at": round(time.time(), 3),
+            }
+        )
+
+    def _note_limit(self, limit: int, reason: str) -> None:
+        self.note({"t": "limit", "n": limit, "why": reason, "at": round(time.time(), 3)})
+
+    def note_total(self, total: int) -> None:
+        """Correct the number of documents, which was a guess until the source was counted."""
+        state = self.ledger.log.state
+        total = max(total, state.settled_docs)
+        if total != state.total_docs:
+            state.total_docs = self.progress.total_items = total
+            self.ledger.note({"t": "total", "n": total, "at": round(time.time(), 3)})
+
+    async def remove_vanished(self, statuses: str) -> None:
+        """Take documents whose files are gone out of the batch; ``statuses``: an SQL condition."""
+        rows = self.ledger.catalog.scan(f"detail IS NOT NULL AND {statuses}")
         while part := await self.ledger.in_thread(self._missing, rows):
             for row in part:
                 if row is None:
@@ -225,8 +280,10 @@ class BatchRun:
         await ledger.settled()
         state = ledger.log.state
         if status is BatchStatus.FINISHED and state.settled_docs != state.total_docs:
-            ledger.log.append({"t": "total", "n": state.settled_docs})
+            ledger.append({"t": "total", "n": state.settled_docs, "at": time.time()})
         if state.status is not status or ledger.log.has_run:
-            seconds = time.monotonic() - self._started
-            ledger.log.append({"t": "end", "status": status.value, "seconds": round(seconds, 3)})
+            seconds = round(time.monotonic() - self._started, 3)
+            ledger.append(
+                {"t": "end", "status": status.value, "seconds": seconds, "at": time.time()}
+            )
         await ledger.commit()

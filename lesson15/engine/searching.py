@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
+from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.layout import BatchFolder, batch_lock, is_locked
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.segment import SegmentReader
 from lesson15.embedding import Embedder, open_embedder
 from lesson15.engine.ledger import rebuild_index, tag_of
-from lesson15.errors import BatchNotFoundError, UsageError
+from lesson15.errors import UsageError
 from lesson15.models import SearchHit
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
@@ -28,13 +30,12 @@ class Searcher:
     ) -> None:
         manager = CheckpointManager(state_dir)
         folder = manager.folder(batch_id)
-        if not folder.checkpoint.exists():
-            raise BatchNotFoundError(batch_id=batch_id, state_dir=state_dir)
         manifest = manager.load_manifest(batch_id)
+        cipher = manager.cipher(batch_id, manager.load_commit(batch_id))
         self._embedder = embedder or open_embedder(manifest.embedder)
-        self._segment = SegmentReader(folder.segment)
-        self._store = open_store(manifest.store, folder.index, manifest.dimensions)
-        self._catalog = _open_current(manager, folder, self._store, self._segment)
+        self._segment = SegmentReader(folder.segment, cipher)
+        self._store = open_store(manifest.store, folder.index, manifest.dimensions, cipher)
+        self._catalog = _open_current(manager, folder, self._store, self._segment, cipher)
 
     def search(self, text: str, k: int = 5) -> list[SearchHit]:
         """The ``k`` chunks nearest to ``text``, best first.
@@ -64,7 +65,11 @@ class Searcher:
 
 
 def _open_current(
-    manager: CheckpointManager, folder: BatchFolder, store: VectorStore, segment: SegmentReader
+    manager: CheckpointManager,
+    folder: BatchFolder,
+    store: VectorStore,
+    segment: SegmentReader,
+    cipher: Cipher | None,
 ) -> Catalog:
     """The catalogue, and the index brought up to it.
 
@@ -72,14 +77,16 @@ def _open_current(
     commit; otherwise both are brought to the last commit first, as after a crash.
     """
     if is_locked(folder):
-        catalog = Catalog(folder.catalog)
+        catalog = Catalog(folder.catalog, cipher)
         if not store.is_shared:
             rebuild_index(store, catalog, segment)
         return catalog
     with batch_lock(folder):
         commit = manager.load_commit(folder.batch_id)
-        catalog = Catalog.recover(folder, commit)
+        Catalog.recover(folder, commit, cipher).close()  # which seals it
+        catalog = Catalog(folder.catalog, cipher)
         if commit.next_row and store.load() != tag_of(commit):
             rebuild_index(store, catalog, segment)
-            store.save(tag_of(commit))
+            with suppress(OSError):  # the index in memory answers as well
+                store.save(tag_of(commit))
         return catalog

@@ -11,13 +11,19 @@ from typing import Any
 import numpy as np
 
 from lesson15.checkpoint.documents import Commit
+from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.journal import Record, read_journal
 from lesson15.checkpoint.layout import BatchFolder, batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.reducer import fold
 from lesson15.checkpoint.segment import BlockRef, SegmentReader
 from lesson15.engine.ledger import tag_of
-from lesson15.errors import BatchNotFoundError, CorruptCheckpointError, Lesson15Error
+from lesson15.errors import (
+    BatchNotFoundError,
+    CorruptCheckpointError,
+    Lesson15Error,
+    UsageError,
+)
 from lesson15.models import BatchState, BatchStatus
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
@@ -54,25 +60,30 @@ def verify(batch_id: str, state_dir: Path | str) -> Verification:
 
     Raises:
         BatchNotFoundError: there is no such batch.
+        BatchKeyError: it is encrypted, and its key is not at hand.
         BatchLockedError: it is being worked on.
     """
     manager = CheckpointManager(state_dir)
     folder = manager.folder(batch_id)
     result = Verification(batch_id)
-    if not folder.checkpoint.exists():
+    if not folder.has_batch:
         raise BatchNotFoundError(batch_id=batch_id, state_dir=state_dir)
     with batch_lock(folder):
         try:
             state, commit = manager.load(batch_id)
             manifest = manager.load_manifest(batch_id)
+            folder, cipher = manager.folder(batch_id), manager.cipher(batch_id, commit)
             result.status = state.status.value
-            live = _check_journal(folder, state, commit, result)
-            rows, total = _check_segment(folder, live, result)
-            _check_catalog(folder, commit, live, result)
+            live = _check_journal(folder, state, commit, cipher, result)
+            with SegmentReader(folder.segment, cipher) as reader:
+                rows, total = _check_segment(reader, live, result)
+            _check_catalog(Catalog.recover(folder, commit, cipher), live, result)
+        except UsageError:
+            raise  # a key is missing: that says nothing of the batch
         except Lesson15Error as error:
             result.faults.append(str(error))
             return result
-        store = open_store(manifest.store, folder.index, manifest.dimensions)
+        store = open_store(manifest.store, folder.index, manifest.dimensions, cipher)
         try:
             _check_index(store, folder, commit, live, rows, state, result)
         finally:
@@ -83,12 +94,16 @@ def verify(batch_id: str, state_dir: Path | str) -> Verification:
 
 
 def _check_journal(
-    folder: BatchFolder, state: BatchState, commit: Commit, result: Verification
+    folder: BatchFolder,
+    state: BatchState,
+    commit: Commit,
+    cipher: Cipher | None,
+    result: Verification,
 ) -> dict[str, Record]:
     """Follow the checksum chain, and fold the records into counts that must be the state's."""
     live: dict[str, Record] = {}
     folded = BatchState(state.batch_id)
-    for _, record in read_journal(folder.journal, stop=commit.position):
+    for _, record in read_journal(folder.journal, stop=commit.position, cipher=cipher):
         result.journal_records += 1
         fold(folded, record)
         if record["t"] == "doc":
@@ -125,33 +140,29 @@ def _check_past(live: dict[str, Record], record: Record, result: Verification) -
 
 
 def _check_segment(
-    folder: BatchFolder, live: dict[str, Record], result: Verification
+    reader: SegmentReader, live: dict[str, Record], result: Verification
 ) -> tuple[dict[int, np.ndarray], int]:
     """Read every live block, checking it, and return the vectors by row."""
     vectors: dict[int, np.ndarray] = {}
-    with SegmentReader(folder.segment) as reader:
-        for doc_id, record in live.items():
-            if not record["n"]:
-                continue
-            try:
-                part, texts = reader.read(BlockRef(*record["seg"]))
-            except CorruptCheckpointError as error:
-                result.faults.append(f"{doc_id}: {error}")
-                continue
-            if len(part) != record["n"] or len(texts) != record["n"]:
-                result.faults.append(f"{doc_id}: {len(part)} vectors for {record['n']} chunks")
-            for row, vector in enumerate(part, record["row"]):
-                if row in vectors:
-                    result.faults.append(f"{doc_id}: row {row} belongs to two documents")
-                vectors[row] = vector
+    for doc_id, record in live.items():
+        if not record["n"]:
+            continue
+        try:
+            part, texts = reader.read(BlockRef(*record["seg"]))
+        except CorruptCheckpointError as error:
+            result.faults.append(f"{doc_id}: {error}")
+            continue
+        if len(part) != record["n"] or len(texts) != record["n"]:
+            result.faults.append(f"{doc_id}: {len(part)} vectors for {record['n']} chunks")
+        for row, vector in enumerate(part, record["row"]):
+            if row in vectors:
+                result.faults.append(f"{doc_id}: row {row} belongs to two documents")
+            vectors[row] = vector
     return vectors, sum(record["n"] for record in live.values())
 
 
-def _check_catalog(
-    folder: BatchFolder, commit: Commit, live: dict[str, Record], result: Verification
-) -> None:
+def _check_catalog(catalog: Catalog, live: dict[str, Record], result: Verification) -> None:
     """The catalogue, brought to the commit, must say what the journal says."""
-    catalog = Catalog.recover(folder, commit)
     try:
         seen = 0
         for row in catalog.scan():

@@ -9,13 +9,12 @@ import numpy as np
 
 from lesson15.checkpoint.segment import Vectors
 from lesson15.documents.parsed import ParsedDocument
-from lesson15.embedding.batcher import MicroBatcher
 from lesson15.errors import InvalidResultError
 
 
 @dataclass(slots=True)
 class SourceDocument:
-    """A document to work on; the rest is what the batch knows of it from before."""
+    """A document to work on, what the batch knows of it from before, and the worker that has it."""
 
     doc_id: str
     path: str
@@ -23,6 +22,7 @@ class SourceDocument:
     was_chunks: int = 0
     was_row: int | None = None
     known_sha256: str | None = None
+    worker: int | None = None
 
 
 @dataclass(slots=True)
@@ -52,10 +52,18 @@ class Parser(Protocol):
         ...
 
 
+class ChunkEmbedding(Protocol):
+    """Turns the chunks of one document into vectors; see :mod:`lesson15.embedding.batcher`."""
+
+    async def embed(self, texts: list[str]) -> Vectors:
+        """Vectors (len(texts) x dimensions)."""
+        ...
+
+
 class IndexingWork:
     """Parse, embed, validate: the work of a search index."""
 
-    def __init__(self, parser: Parser, batcher: MicroBatcher, dimensions: int) -> None:
+    def __init__(self, parser: Parser, batcher: ChunkEmbedding, dimensions: int) -> None:
         self._parser = parser
         self._batcher = batcher
         self._dimensions = dimensions

@@ -1,16 +1,24 @@
-"""FAISS: an exact inner-product index in memory, saved to one file with a checksum beside it."""
+"""FAISS: an exact inner-product index in memory, saved to one file with a checksum beside it.
+
+Of an encrypted batch the file is sealed in pieces, each bound to its number and to the commit.
+"""
 
 from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 
+from lesson15.checkpoint.encryption import OVERHEAD, Cipher
+from lesson15.errors import CorruptCheckpointError
 from lesson15.stores.base import Rows, Vectors
+
+_PIECE_BYTES = 64 * 1024 * 1024  # AES-GCM takes 2 GiB at most at once
 
 
 class FaissStore:
@@ -18,7 +26,8 @@ class FaissStore:
 
     is_shared = False
 
-    def __init__(self, path: Path, dimensions: int) -> None:
+    def __init__(self, path: Path, dimensions: int, cipher: Cipher | None = None) -> None:
+        self._cipher = cipher
         self._file = path.with_suffix(".faiss")
         self._tag = path.with_suffix(".faiss.json")
         self._dimensions = dimensions
@@ -64,6 +73,8 @@ class FaissStore:
     def save(self, tag: str) -> None:
         """Write the index, then the tag with the index's checksum; both by rename."""
         data = faiss.serialize_index(self._index).tobytes()
+        if self._cipher is not None:
+            data = b"".join(self._sealed(data, tag))
         self._write(self._file, data)
         mark = {"tag": tag, "crc": zlib.crc32(data), "vectors": int(self._index.ntotal)}
         self._write(self._tag, json.dumps(mark).encode())
@@ -81,10 +92,26 @@ class FaissStore:
             data = self._file.read_bytes()
             if zlib.crc32(data) != mark["crc"]:
                 return None
+            tag = str(mark["tag"])
+            if self._cipher is not None:
+                data = b"".join(self._opened(data, tag))
             self._index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
-            return str(mark["tag"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return tag
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, CorruptCheckpointError):
             return None
+
+    def _sealed(self, data: bytes, tag: str) -> Iterator[bytes]:
+        assert self._cipher is not None  # noqa: S101 - the caller has looked
+        for number, start in enumerate(range(0, len(data), _PIECE_BYTES)):
+            piece = data[start : start + _PIECE_BYTES]
+            yield self._cipher.seal(piece, f"index:{tag}:{number}")
+
+    def _opened(self, data: bytes, tag: str) -> Iterator[bytes]:
+        assert self._cipher is not None  # noqa: S101 - the caller has looked
+        size = _PIECE_BYTES + OVERHEAD
+        for number, start in enumerate(range(0, len(data), size)):
+            piece = data[start : start + size]
+            yield self._cipher.open(piece, f"index:{tag}:{number}", self._file)
 
     def close(self) -> None:
         """Release the memory."""

@@ -12,7 +12,7 @@ from lesson15.checkpoint.segment import SegmentReader
 from lesson15.documents.parsed import ParseOptions
 from lesson15.documents.parsing import parse_document
 from lesson15.documents.scan import scan
-from lesson15.embedding import open_embedder
+from lesson15.embedding import Embedder, open_embedder
 from lesson15.errors import Lesson15Error
 from lesson15.stores import open_store
 from lesson15.stores.catalog import Catalog
@@ -30,8 +30,8 @@ def _round(vectors: np.ndarray) -> bytes:
     return (np.round(vectors, 3) + np.float32(0.0)).tobytes()  # adding 0 turns -0.0 into 0.0
 
 
-def sequential(docs: Path, embedder: str) -> Content:
-    model = open_embedder(embedder)
+def sequential(docs: Path, embedder: str | Embedder) -> Content:
+    model = open_embedder(embedder) if isinstance(embedder, str) else embedder
     content = Content({}, set())
     for path in scan([docs]):
         try:
@@ -47,12 +47,13 @@ def indexed(state: Path, batch: str) -> Content:
     """What the index of a batch holds, read back vector by vector from the index itself."""
     manager = CheckpointManager(state)
     folder, manifest = manager.folder(batch), manager.load_manifest(batch)
-    store = open_store(manifest.store, folder.index, manifest.dimensions)
-    assert store.load() is not None
-    catalog = Catalog(folder.catalog)
+    cipher = manager.cipher(batch, manager.load_commit(batch))
+    store = open_store(manifest.store, folder.index, manifest.dimensions, cipher)
+    assert store.load() is not None, "there is no index"
+    catalog = Catalog(folder.catalog, cipher)
     content = Content({}, {row.doc_id for row in catalog.scan_failures()})
     total = 0
-    with SegmentReader(folder.segment) as segment:
+    with SegmentReader(folder.segment, cipher) as segment:
         for row in catalog.scan_with_chunks():
             rows = np.arange(row.first_row, row.first_row + row.chunks)
             content.vectors[row.doc_id] = _round(store.get(rows))

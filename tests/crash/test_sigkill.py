@@ -19,6 +19,7 @@ from lesson15.engine.verify import verify
 from tests.crash import oracle
 
 KILLS_PER_TEST = 50
+KILLS_WHILE_ENCRYPTING = 20
 DOCUMENTS = 120
 MAX_CONCURRENT = 4
 INTERVAL = 5
@@ -84,6 +85,23 @@ def read_log(path: Path) -> set[str]:
 def test_killed_at_random_times_then_resumed(
     server: KillServer, docs: Path, tmp_path: Path, seed: int
 ) -> None:
+    kill_and_resume(server, docs, tmp_path, seed, KILLS_PER_TEST)
+
+
+@pytest.mark.timeout(900)
+def test_killed_while_encrypting(
+    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LESSON15_ENCRYPTION_KEY", "5a" * 32)
+    server = KillServer()
+    try:
+        kill_and_resume(server, docs, tmp_path, 5, KILLS_WHILE_ENCRYPTING)
+    finally:
+        server.close()
+    assert b"tells of subject" not in (tmp_path / "whole" / "b" / "segment.bin").read_bytes()
+
+
+def kill_and_resume(server: KillServer, docs: Path, tmp_path: Path, seed: int, count: int) -> None:
     expected = oracle.sequential(docs, "hashing")
     whole = server.run(docs, tmp_path / "whole", tmp_path / "whole.log", None)
     assert whole["code"] == 0
@@ -91,9 +109,9 @@ def test_killed_at_random_times_then_resumed(
 
     dice = random.Random(seed)
     kills, most_redone, attempt = 0, 0, 0
-    while kills < KILLS_PER_TEST:
+    while kills < count:
         attempt += 1
-        assert attempt < 3 * KILLS_PER_TEST, "most runs end before the kill"
+        assert attempt < 3 * count, "most runs end before the kill"
         state = tmp_path / f"state{attempt}"
         first, second = tmp_path / f"{attempt}.1.log", tmp_path / f"{attempt}.2.log"
         killed = server.run(docs, state, first, dice.uniform(0, whole["seconds"]))

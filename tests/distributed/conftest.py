@@ -54,7 +54,7 @@ class Site:
         self.queue = FakeQueue()
         self.clock = 1000.0
         self.events: list[dict[str, Any]] = []
-        BatchProcessor(state_dir=state, embedder="hashing").create("b", [str(docs)])
+        BatchProcessor(embedder="hashing").create(self.manager, "b", [str(docs)])
         self.shards = Shards(self.manager.folder("b"))
         self.shards.prepare()
         self.worker = ShardWorker(state, SETTINGS)

@@ -1,0 +1,152 @@
+"""The event log: what is recorded, when, and that docs/events.md tells the truth about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lesson15 import BatchProcessor, CheckpointManager, verify
+from lesson15.checkpoint.journal import read_journal
+from lesson15.engine.work import DocumentOutcome, SourceDocument
+from lesson15.faults import FaultPlan, FaultRule
+
+Make = Callable[..., BatchProcessor]
+TABLE = Path(__file__).parent.parent / "docs" / "events.md"
+
+
+def records_of(state: Path, batch: str = "b") -> list[dict[str, Any]]:
+    manager = CheckpointManager(state)
+    commit = manager.load_commit(batch)
+    return [
+        record for _, record in read_journal(manager.folder(batch).journal, stop=commit.position)
+    ]
+
+
+def vocabulary() -> dict[str, tuple[set[str], set[str]]]:
+    """From docs/events.md: required and optional fields by type of record."""
+    rows = re.findall(r"^\| `(\w+)` \| ([^\[|]*)(?:\[(.*)\])? \|", TABLE.read_text(), re.MULTILINE)
+    return {
+        kind: (set(re.findall(r"\w+", required)), set(re.findall(r"\w+", optional)))
+        for kind, required, optional in rows
+    }
+
+
+def check_vocabulary(records: list[dict[str, Any]]) -> set[str]:
+    known = vocabulary()
+    for record in records:
+        required, optional = known[record["t"]]
+        fields = record.keys() - {"t"}
+        assert required <= fields <= required | optional, record
+    return {record["t"] for record in records}
+
+
+async def troubled(document: SourceDocument) -> DocumentOutcome:
+    """Runs out of memory at first on d3, loses the network twice on d5, and fails on d7."""
+    tries = TRIES[document.doc_id] = TRIES.get(document.doc_id, 0) + 1
+    await asyncio.sleep(0)
+    if document.doc_id == "d3" and tries == 1:
+        raise MemoryError
+    if document.doc_id == "d5" and tries < 3:
+        raise ConnectionResetError("peer is gone")
+    if document.doc_id == "d7":
+        raise ValueError("bad words")
+    return DocumentOutcome()
+
+
+TRIES: dict[str, int] = {}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_tries() -> None:
+    TRIES.clear()
+
+
+async def test_rare_events_are_recorded_and_told(state: Path, make: Make) -> None:
+    told: list[dict[str, Any]] = []
+    delay = FaultRule(point="result", kind="delay", documents="d2", seconds=0)
+    processor = make(work=troubled, faults=FaultPlan(rules=[delay]))
+    processor.listeners.append(told.append)
+    await processor.process_batch([f"d{n}" for n in range(40)], "b")
+    records = records_of(state)
+    assert check_vocabulary(records) == {
+        "run", "doc", "retry", "limit", "fault", "end", "commit",
+    }  # fmt: skip
+    retries = [(r["id"], r["try"], r["policy"], r["err"]) for r in records if r["t"] == "retry"]
+    assert sorted(retries) == [
+        ("d3", 2, "out of memory", "MemoryError"),
+        ("d5", 2, "network timeout", "peer is gone"),
+        ("d5", 3, "network timeout", "peer is gone"),
+        ("d7", 2, "parse error", "bad words"),
+    ]
+    limits = [r["n"] for r in records if r["t"] == "limit"]
+    assert limits == [2, 3, 4]  # halved by the memory error, raised again by successes
+    (fault,) = [r for r in records if r["t"] == "fault"]
+    assert (fault["point"], fault["kind"], fault["id"]) == ("result", "delay", "d2")
+    assert {r["w"] for r in records if r["t"] == "doc"} == {0, 1, 2, 3}
+    told_kinds = [r["t"] for r in told if r["t"] != "started"]
+    assert sorted(told_kinds) == sorted(r["t"] for r in records)
+    assert [r for r in told if r["t"] == "commit"] == [r for r in records if r["t"] == "commit"]
+    assert verify("b", state).is_clean
+
+
+async def test_each_commit_ends_in_its_record(state: Path, make: Make) -> None:
+    await make(work=troubled, interval=3).process_batch([f"a{n}" for n in range(10)], "b")
+    records = records_of(state)
+    numbers = [r["n"] for r in records if r["t"] == "commit"]
+    assert numbers == list(range(1, CheckpointManager(state).load_commit("b").number + 1))
+    assert records[-1]["t"] == "commit"
+
+
+async def test_changes_are_recorded(docs: Path, state: Path, make: Make) -> None:
+    await make().process_batch([docs], "b")
+    (docs / "d2.txt").unlink()
+    os.utime(docs / "d3.txt")
+    before = len(records_of(state))
+    await make().process_batch([docs], "b", resume=True)
+    records = records_of(state)
+    assert {"gone", "total"} <= check_vocabulary(records)
+    (touched,) = [r for r in records[before:] if r["t"] == "doc"]
+    assert touched["was"] == "done"
+    assert touched["at"] >= records[before]["at"] - 0.001  # when it was looked at, not first done
+    totals = [r["n"] for r in records if r["t"] in ("total", "run")]
+    assert totals[-2:] == [12, 11]
+
+
+async def test_pauses_are_recorded_once(state: Path, make: Make) -> None:
+    processor = make(work=troubled, interval=100)
+
+    def pause(record: dict[str, Any]) -> None:
+        if (record["t"], record.get("id")) == ("doc", "a3"):
+            processor.pause()
+        elif record["t"] == "commit" and processor._runs["b"]._is_paused:
+            processor.unpause()
+
+    processor.listeners.append(pause)
+    await processor.process_batch([f"a{n}" for n in range(30)], "b")
+    kinds = [r["t"] for r in records_of(state)]
+    assert kinds.count("pause") == kinds.count("unpause") == 1
+    check_vocabulary(records_of(state))
+
+
+async def test_a_run_with_nothing_to_do_records_nothing(state: Path, make: Make) -> None:
+    """Not even that pressure lowered the limit while it found that out."""
+    names = [f"a{n}" for n in range(5)]
+    await make(work=troubled).process_batch(names, "b")
+    before = (state / "b" / "journal.log").read_bytes()
+    told: list[str] = []
+    processor = make(work=troubled, fingerprint=lambda path: lower())
+
+    def lower() -> None:
+        run = processor._runs["b"]
+        run._loop.call_soon_threadsafe(run.limit.lower, "a test")
+
+    processor.listeners.append(lambda record: told.append(record["t"]))
+    await processor.process_batch(names, "b", resume=True)
+    assert "limit" in told
+    assert (state / "b" / "journal.log").read_bytes() == before
