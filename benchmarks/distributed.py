@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lesson15 import BatchProcessor
 from lesson15.checkpoint.documents import Manifest
+from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.distributed import DistributedProcessor
 from lesson15.distributed.shards import Lease, Shards
@@ -110,7 +111,7 @@ def measure_overhead(args: argparse.Namespace) -> dict[str, Any]:
 def measure_files(count: int) -> dict[str, Any]:
     """Microseconds to make, claim, renew and close a shard as shared files."""
     with tempfile.TemporaryDirectory() as name:
-        shards = Shards(BatchFolder.of(name, "b"))
+        shards = Shards(BatchFolder.of(name, "b"), Keyring())
         shards.prepare()
         manifest = Manifest(
             batch_id="b", created_at="2026-01-01T00:00:00Z", base_dir="/", sources=None,

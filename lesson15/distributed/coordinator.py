@@ -40,6 +40,7 @@ Listener = Callable[[Event], None]
 _SPARE_TASKS = 8  # in the queue beyond one for each busy worker, so that none waits for a poll
 _LOST_SECONDS = 5.0  # a task that is neither in the queue nor claimed after this time is lost
 _REPEAT_SECONDS = 120.0  # as above, where the queue never empties because others use it
+_LONELY_SECONDS = 30.0  # without any worker, before the user is told
 _MIN_STEAL_SECONDS = 2.0
 _MAX_ATTEMPTS = 3
 _MAX_LAPSES = 5  # of a shard of one document without a verdict on it
@@ -106,6 +107,7 @@ class Coordinator:
         self._offer: _Shard | None = None
         self._broker_lost: float | None = None
         self._looked_for_lost = clock()
+        self._lonely: float | None = clock()
         self.listeners: list[Listener] = []
 
     def step(self) -> bool:
@@ -122,10 +124,11 @@ class Coordinator:
             self._find_lost()
             self._steal()
             self._broker_lost = None
+            self._tell_if_lonely()
         except BrokerUnavailableError as error:
             if self._broker_lost is None:
                 self._broker_lost = self._clock()
-                log.warning("broker away; trying on", error=str(error))
+                log.error("broker away; trying on", error=str(error))  # noqa: TRY400 - one line will do
             elif self._clock() - self._broker_lost > self._broker_patience:
                 raise
         return not (self._plan or self._ready or self._waiting or self._running)
@@ -256,6 +259,15 @@ class Coordinator:
             old = [shard for shard in old if now - shard.published > _REPEAT_SECONDS]
         if old:
             self._publish(old)
+
+    def _tell_if_lonely(self) -> None:
+        """Say once, each time, that there seems to be no worker."""
+        if self._running or not self._waiting:
+            self._lonely = self._clock()
+        elif self._lonely is not None and self._clock() - self._lonely > _LONELY_SECONDS:
+            self._lonely = None
+            log.error("no worker takes the shards: start some with `lesson15 worker`, on this "
+                      "broker and state folder", waiting=len(self._waiting))  # fmt: skip
 
     def _steal(self) -> None:
         """Split the shard with most left to do, once a worker is known to have nothing to do.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.layout import batch_lock
@@ -31,6 +31,7 @@ from lesson15.models import BatchStatus
 from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.settings import Settings
 
+T = TypeVar("T")
 _POLL_SECONDS = 0.2
 
 
@@ -119,7 +120,9 @@ class DistributedProcessor:
                     if folder.has_batch:  # made while this process waited for the lock
                         raise BatchExistsError(batch_id=batch_id, state_dir=state_dir)
                     self._local.create(self.checkpoints, batch_id, doc_paths)
-                report = await self._run(batch_id, doc_paths, Shards(folder))
+                report = await self._run(
+                    batch_id, doc_paths, Shards(folder, self.checkpoints.keyring)
+                )
         except OSError as error:
             raise CheckpointWriteError(path=error.filename or folder.root, detail=error) from error
         if resume and report["status"] == BatchStatus.FINISHED:
@@ -138,7 +141,7 @@ class DistributedProcessor:
         started = time.monotonic()
         with ExitStack() as stack:
             shards.prepare()
-            merge = await asyncio.to_thread(Merge, self.checkpoints, batch_id)
+            merge = await _in_thread(Merge, self.checkpoints, batch_id)
             stack.callback(merge.close)
             coordinator = Coordinator(
                 merge,
@@ -159,16 +162,16 @@ class DistributedProcessor:
                 self.settings.broker_patience,
             )
             coordinator.listeners = self.listeners
-            await asyncio.to_thread(self._queue.waiting)  # a broker that is not there is told now
-            await asyncio.to_thread(coordinator.take_over_leftovers)
+            await _in_thread(self._queue.waiting)  # a broker that is not there is told now
+            await _in_thread(coordinator.take_over_leftovers)
             await self._drive(coordinator, merge, paths)
             status = BatchStatus.FINISHED
             if self._is_cancelled:
                 status = BatchStatus.CANCELLED
-                await asyncio.to_thread(coordinator.stop)
-            await asyncio.to_thread(merge.finish, status, time.monotonic() - started)
+                await _in_thread(coordinator.stop)
+            await _in_thread(merge.finish, status, time.monotonic() - started)
             if status is BatchStatus.FINISHED:
-                await asyncio.to_thread(shards.delete_all)
+                await _in_thread(shards.delete_all)
             return merge.report().to_dict()
 
     async def _drive(self, coordinator: Coordinator, merge: Merge, paths: Sequence[Any]) -> None:
@@ -179,16 +182,26 @@ class DistributedProcessor:
         count = partial(sum, (1 for _ in scan(paths)))
         counting = asyncio.get_running_loop().run_in_executor(None, count)
         try:
-            while not self._is_cancelled and not await asyncio.to_thread(coordinator.step):
+            while not self._is_cancelled and not await _in_thread(coordinator.step):
                 if counting.done():
                     state.total_docs = max(counting.result(), state.settled_docs)
                     progress.total_items = state.total_docs
                 if progress.callbacks:
-                    done, failed = await asyncio.to_thread(coordinator.settled)
+                    done, failed = await _in_thread(coordinator.settled)
                     _advance(progress, done, failed)
                 await asyncio.sleep(_POLL_SECONDS)
         finally:
             counting.cancel()
+
+
+async def _in_thread(func: Callable[..., T], *args: object) -> T:
+    """Run ``func`` in a thread; a caller that is cancelled still waits for its end."""
+    work = asyncio.ensure_future(asyncio.to_thread(func, *args))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
 
 
 def _advance(progress: ProgressTracker, done: int, failed: int) -> None:

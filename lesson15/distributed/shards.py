@@ -20,6 +20,7 @@ from pathlib import Path
 import orjson
 
 from lesson15.checkpoint.documents import Manifest
+from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.manager import CheckpointManager
@@ -45,13 +46,13 @@ class ShardFileSystem(OsFileSystem):
 
 
 class Shards:
-    """The shards of the batch in ``folder``."""
+    """The shards of the batch in ``folder``, encrypted if ``keyring`` has a key."""
 
-    def __init__(self, folder: BatchFolder) -> None:
+    def __init__(self, folder: BatchFolder, keyring: Keyring) -> None:
         self.root = folder.shards
-        self.open = CheckpointManager(self.root / "open")
-        self.closed = CheckpointManager(self.root / "closed")
-        self._new = CheckpointManager(self.root / "new")
+        self.open = CheckpointManager(self.root / "open", keyring=keyring)
+        self.closed = CheckpointManager(self.root / "closed", keyring=keyring)
+        self._new = CheckpointManager(self.root / "new", keyring=keyring)
 
     # --- the coordinator's side ---------------------------------------------------------------
 

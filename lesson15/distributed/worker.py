@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from lesson15.checkpoint.documents import Manifest
+from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.distributed.queue import ShardTask
@@ -39,7 +40,7 @@ class ShardWorker:
     """
 
     def __init__(self, state_dir: Path | str, settings: Settings) -> None:
-        self._batches = CheckpointManager(state_dir)
+        self._batches = CheckpointManager(state_dir, keyring=Keyring.of(settings))
         self._settings = settings
         self._runner = asyncio.Runner()
         self._owner = f"pid {os.getpid()} on {socket.gethostname()}"
@@ -52,7 +53,7 @@ class ShardWorker:
             log.error("no such batch in the state folder of this worker", batch_id=task.batch_id,
                       state_dir=str(self._batches.checkpoint_dir))  # fmt: skip
             return
-        shards = Shards(folder)
+        shards = Shards(folder, self._batches.keyring)
         claimed = shards.claim_next(self._owner)
         if claimed is None:
             return

@@ -208,7 +208,9 @@ class BatchProcessor:
                     parts, self._faults, folder, partial(self._note_fault, batch_id), stack
                 )
             fs = parts.file_system()
-            checkpoints = CheckpointManager(self.checkpoints.checkpoint_dir, fs)
+            checkpoints = CheckpointManager(
+                self.checkpoints.checkpoint_dir, fs, self.checkpoints.keyring
+            )
             if is_new:
                 if folder.has_batch:  # made while this process waited for the lock
                     raise self._exists(batch_id)

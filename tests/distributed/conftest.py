@@ -55,7 +55,7 @@ class Site:
         self.clock = 1000.0
         self.events: list[dict[str, Any]] = []
         BatchProcessor(embedder="hashing").create(self.manager, "b", [str(docs)])
-        self.shards = Shards(self.manager.folder("b"))
+        self.shards = Shards(self.manager.folder("b"), self.manager.keyring)
         self.shards.prepare()
         self.worker = ShardWorker(state, SETTINGS)
         self.merge: Merge

@@ -180,6 +180,14 @@ def test_a_broker_that_is_away_is_waited_for_but_not_for_ever(site: Site) -> Non
         site.coordinator.step()
 
 
+def test_that_there_is_no_worker_is_told_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(10):
+        site.coordinator.step()
+        site.clock += 10
+    (told,) = [record for record in caplog.records if "no worker takes" in record.message]
+    assert told.levelname == "ERROR"
+
+
 def test_a_shard_that_fails_everywhere_ends_the_batch(site: Site) -> None:
     def fail() -> None:
         shard_id = site.claim_next("pid 1 on broken")
