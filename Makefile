@@ -42,6 +42,8 @@ bench: $(VENV)/bench.done
 	$(BIN)/python benchmarks/noop.py overhead
 	$(BIN)/python benchmarks/noop.py scale
 	$(BIN)/python -W ignore benchmarks/embedding.py
+	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python benchmarks/encryption.py
 
 lock: $(VENV)/dev.done $(VENV)/bench.done
 	$(BIN)/python tools/lock.py

@@ -33,6 +33,8 @@ from lesson15.errors import (
     ParseTimeoutError,
 )
 
+_SECRETS = {"LESSON15_ENCRYPTION_KEY", "LESSON15_ENCRYPTION_KEY_FILE"}
+
 
 class InlineParser:
     """Parses in a thread of this process: for trusted documents, where a process costs too much."""
@@ -121,13 +123,15 @@ class ParserPool:
         # The child must find this very package, however the parent came by it.
         root = str(Path(errors.__file__).parent.parent)
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        # A process that reads what nobody vouches for has no business with the keys.
+        environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *self._arguments,
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env={**environment, "PYTHONPATH": os.pathsep.join(paths)},
         )
         self._all.add(process)
         return process

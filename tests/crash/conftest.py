@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from lesson15.cli import main
-from lesson15.engine.processor import BatchProcessor
+from lesson15.engine.assembly import Assembly
 
 pytest.register_assert_rewrite("tests.crash.recovery_check")
-from tests.crash.engine import InlineProcessor  # noqa: E402 - after the line above
+from tests.crash.engine import indexing_in_place  # noqa: E402 - after the line above
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -40,7 +40,7 @@ def memory_folder() -> Iterator[Path]:
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the command line in this process: exit code, stdout, stderr. No exception may pass."""
     monkeypatch.setenv("LESSON15_RETRY_DELAY", "0")
-    monkeypatch.setattr(BatchProcessor, "_indexing_work", InlineProcessor._indexing_work)
+    monkeypatch.setattr(Assembly, "_indexing", lambda _self, _stack, each: indexing_in_place(each))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*arguments: object) -> tuple[int, str, str]:

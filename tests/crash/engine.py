@@ -18,7 +18,7 @@ from lesson15.documents.parsing import parse_document
 from lesson15.embedding import HashingEmbedder
 from lesson15.engine.ledger import Ledger
 from lesson15.engine.processor import BatchProcessor, Paths
-from lesson15.engine.work import IndexingWork
+from lesson15.engine.work import DocumentWork, IndexingWork
 from lesson15.models import BatchState
 from lesson15.settings import Settings
 from lesson15.stores import VectorStore
@@ -43,6 +43,11 @@ class InlineBatcher:
         return self._embedder.embed(texts)
 
 
+def indexing_in_place(manifest: Manifest) -> IndexingWork:
+    batcher = InlineBatcher(manifest.dimensions)
+    return IndexingWork(InlineParser(), batcher, manifest.dimensions)
+
+
 class InlineProcessor(BatchProcessor):
     """The engine without parser processes. ``on_open`` sees the ledger once it is recovered."""
 
@@ -60,19 +65,18 @@ class InlineProcessor(BatchProcessor):
         )  # fmt: skip
         self._on_open = on_open
 
-    def _indexing_work(self, stack: AsyncExitStack, manifest: Manifest) -> IndexingWork:
-        return IndexingWork(InlineParser(), InlineBatcher(manifest.dimensions), manifest.dimensions)  # type: ignore[arg-type]
-
     async def _run(
         self,
         stack: AsyncExitStack,
         manifest: Manifest,
         ledger: Ledger,
+        work: DocumentWork,
         paths: Paths | None,
         **options: Any,
     ) -> dict[str, Any]:
         self._on_open(ledger)
-        return await super()._run(stack, manifest, ledger, paths, **options)
+        work = indexing_in_place(manifest)
+        return await super()._run(stack, manifest, ledger, work, paths, **options)
 
 
 @dataclass(frozen=True)

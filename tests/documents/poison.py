@@ -35,8 +35,14 @@ def stumble(path: str, data: bytes, options: Any) -> Any:
     raise ZeroDivisionError("a bug")
 
 
+def tell(path: str, data: bytes, options: Any) -> Any:
+    from lesson15.documents.parsed import LoadedText
+
+    return LoadedText(" ".join(sorted(os.environ)))
+
+
 def register(loaders: dict[str, Any]) -> None:
     loaders.update(
         {".hang": hang, ".crash": crash, ".leave": leave, ".eat": eat, ".chat": chat,
-         ".stumble": stumble}
+         ".stumble": stumble, ".env": tell}
     )  # fmt: skip

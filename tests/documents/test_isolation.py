@@ -55,6 +55,16 @@ async def test_the_pool_parses_as_the_inline_parser_does(pool: ParserPool, tmp_p
     assert found == await asyncio.gather(*map(inline.parse, paths))
 
 
+async def test_parsers_do_not_get_the_keys(
+    pool: ParserPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LESSON15_ENCRYPTION_KEY", "secret")
+    monkeypatch.setenv("LESSON15_RETRY_DELAY", "1")
+    (text,) = (await pool.parse(write(tmp_path, "a.env"))).chunks
+    assert "LESSON15_RETRY_DELAY" in text
+    assert "ENCRYPTION" not in text
+
+
 @pytest.mark.parametrize(
     ("name", "error", "part"),
     [
