@@ -53,8 +53,8 @@ def main() -> int:
             cluster.wait_until_ready()
             for number in range(args.runs):
                 dice = random.Random(f"{args.seed}/{number}")
-                plan = ["restart_broker", *dice.choices(FAULTS, k=dice.randint(2, 3))]
-                dice.shuffle(plan)
+                plan = dice.choices(FAULTS, k=dice.randint(2, 3))
+                plan.insert(dice.randint(0, 1), "restart_broker")  # early, to fall into the batch
                 run = run_batch(
                     cluster, docs, f"b{number}", expected, Chaos(cluster, dice, plan),
                     lambda dice=dice: dice.uniform(0.5, 4),

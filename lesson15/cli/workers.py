@@ -24,11 +24,13 @@ def worker(
     state_dir: StateDir = None,
 ) -> None:
     """Work on shards of distributed batches until stopped."""
-    from lesson15.distributed.celery_worker import run_worker
-    from lesson15.distributed.queue import chosen_broker
+    from lesson15.distributed.queue import check_celery, chosen_broker
 
     url = chosen_broker(broker or Settings().broker_url)
     level = os.environ.get("LESSON15_LOG_LEVEL", "WARNING")
+    check_celery()
+    from lesson15.distributed.celery_worker import run_worker
+
     run_worker(url, state_folder(state_dir).absolute(), concurrency, level)
 
 

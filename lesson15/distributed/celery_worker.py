@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+
+from celery.worker.consumer import Consumer
 
 from lesson15.distributed.queue import QUEUE, TASK, CeleryQueue, ShardTask, make_app
 from lesson15.distributed.worker import ShardWorker
 from lesson15.settings import Settings
+
+
+class QuickConsumer(Consumer):  # type: ignore[misc, unused-ignore] # Celery is untyped
+    """Looks for a lost broker every second: Celery waits longer each time, up to half a minute."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """``conn``, once it is connected."""
+        conn.ensure_connection = partial(conn.ensure_connection, interval_start=1, interval_step=0)
+        return super().ensure_connected(conn)
 
 
 def run_worker(broker_url: str, state_dir: Path, concurrency: int, log_level: str) -> None:
@@ -28,6 +39,7 @@ def run_worker(broker_url: str, state_dir: Path, concurrency: int, log_level: st
     """
     CeleryQueue(broker_url).waiting()
     app = make_app(broker_url)
+    app.conf.worker_consumer = f"{__name__}:{QuickConsumer.__name__}"
     settings = Settings()
     if settings.parser_processes is None:
         processes = max(1, (os.cpu_count() or 1) // concurrency)

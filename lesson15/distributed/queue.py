@@ -56,13 +56,9 @@ def make_app(broker_url: str) -> Celery:
             problem=f"The broker URL {redacted(broker_url)!r} is not of Redis or RabbitMQ: it "
             "should look like redis://host:6379/0 or amqp://user:password@host:5672//."
         )
-    try:
-        import redis  # noqa: F401 - the transport would import it later, with a worse message
-        from celery import Celery
-    except ImportError as error:
-        raise MissingDependencyError(
-            feature="--distributed", package="lesson15[distributed]"
-        ) from error
+    check_celery()
+    from celery import Celery
+
     app = Celery("lesson15", broker=broker_url, set_as_current=False)
     is_redis = broker_url.startswith("redis")
     app.conf.update(
@@ -95,6 +91,17 @@ def make_app(broker_url: str) -> Celery:
         else {"confirm_publish": True},
     )
     return app
+
+
+def check_celery() -> None:
+    """Check that Celery and the client of Redis are there; raises MissingDependencyError."""
+    try:
+        import celery  # noqa: F401 - only to see whether it can be
+        import redis  # noqa: F401 - as above: Celery would do it later, with a worse message
+    except ImportError as error:
+        raise MissingDependencyError(
+            feature="--distributed", package="lesson15[distributed]"
+        ) from error
 
 
 def chosen_broker(broker_url: str | None) -> str:
