@@ -8,18 +8,22 @@ adds nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
 
 from lesson15.checkpoint.batch_log import BatchLog
+from lesson15.checkpoint.documents import Commit
 from lesson15.checkpoint.journal import Record, read_journal
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.segment import BlockRef, SegmentReader, Vectors
 from lesson15.distributed.plan import settled_among
-from lesson15.engine.ledger import rebuild_index, tag_of
+from lesson15.engine.ledger import INDEX_ERRORS, rebuild_index, tag_of
 from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
 from lesson15.logs import get_logger
 from lesson15.models import BatchReport, BatchStatus
-from lesson15.stores import open_store
+from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
 
 log = get_logger(__name__)
@@ -32,6 +36,7 @@ class Merge:
         self.manifest = manager.load_manifest(batch_id)
         self._log = BatchLog(manager, batch_id)
         self.state = self._log.state
+        self._store: VectorStore | None = None
         self.catalog = Catalog.recover(self._log.folder, self._log.committed, self._log.cipher)
 
     def absorb(self, shards: CheckpointManager, shard_id: str) -> list[str]:
@@ -49,6 +54,7 @@ class Merge:
         """
         documents = shards.load_manifest(shard_id).sources or []
         settled = settled_among(documents, self.catalog)
+        added: list[tuple[int, Vectors]] = []
         try:
             for record, vectors, texts in _committed(shards, shard_id):
                 if record["id"] in settled:
@@ -58,10 +64,11 @@ class Merge:
                 if vectors is not None:
                     record["row"], ref = self._log.append_block(vectors, texts)
                     record["seg"] = [ref.offset, ref.length, ref.crc]
+                    added.append((record["row"], vectors))
                 self._log.append(record)
         except CorruptCheckpointError as error:
             log.warning("shard damaged", shard=shard_id, error=str(error))
-        self._commit()
+        self._commit(added)
         return [doc_id for doc_id in documents if doc_id not in settled]
 
     def give_up(self, doc_id: str, error: Exception, attempts: int) -> None:
@@ -96,28 +103,55 @@ class Merge:
         """Close the files; what was not committed is dropped."""
         self._log.close()
         self.catalog.close()
+        if self._store is not None:
+            self._store.close()
 
-    def _commit(self) -> None:
-        if self._log.is_dirty:
-            records = self._log.commit()
-            self.catalog.apply(records, self._log.committed.position)
+    def _commit(self, added: Sequence[tuple[int, Vectors]] = ()) -> None:
+        """Commit what was appended, with the vectors ``added`` (first row, chunks x dimensions)."""
+        if not self._log.is_dirty:
+            return
+        before = self._log.committed
+        self.catalog.apply(self._log.commit(), self._log.committed.position)
+        if added:
+            with self._index_errors():
+                store, is_current = self._current_store(before)
+                if not is_current:
+                    self._rebuild(store)
+                    return
+                rows = np.concatenate([np.arange(row, row + len(part)) for row, part in added])
+                store.add(rows, np.concatenate([part for _, part in added]))
+
+    def _current_store(self, commit: Commit) -> tuple[VectorStore, bool]:
+        """The index, and whether it reflects ``commit``: once loaded it is kept up to date."""
+        if self._store is not None:
+            return self._store, True
+        manifest = self.manifest
+        self._store = open_store(
+            manifest.store, self._log.folder.index, manifest.dimensions, self._log.cipher
+        )
+        is_new = not commit.next_row
+        return self._store, is_new or self._store.load() == tag_of(commit)
+
+    def _rebuild(self, store: VectorStore) -> None:
+        with SegmentReader(self._log.folder.segment, self._log.cipher) as reader:
+            rebuild_index(store, self.catalog, reader)
 
     def _save_index(self) -> None:
-        folder, commit = self._log.folder, self._log.committed
+        commit = self._log.committed
         if not commit.next_row:
             return
-        store = open_store(
-            self.manifest.store, folder.index, self.manifest.dimensions, self._log.cipher
-        )
+        with self._index_errors():
+            store, is_current = self._current_store(commit)
+            if not is_current:
+                self._rebuild(store)
+            store.save(tag_of(commit))
+
+    @contextmanager
+    def _index_errors(self) -> Iterator[None]:
         try:
-            if store.load() != tag_of(commit):
-                with SegmentReader(folder.segment, self._log.cipher) as reader:
-                    rebuild_index(store, self.catalog, reader)
-                store.save(tag_of(commit))
-        except OSError as error:
-            raise CheckpointWriteError(path=folder.index, detail=error) from error
-        finally:
-            store.close()
+            yield
+        except INDEX_ERRORS as error:
+            raise CheckpointWriteError(path=self._log.folder.index, detail=error) from error
 
 
 def _committed(

@@ -32,7 +32,7 @@ from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.settings import Settings
 
 T = TypeVar("T")
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.1
 
 
 class DistributedProcessor:
