@@ -159,13 +159,14 @@ class Coordinator:
     # --- watching -----------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        for shard in [*self._waiting, *self._running]:
+        # Those that are ready too: a task that is left over may have led a worker to them.
+        for shard in [*self._ready, *self._waiting, *self._running]:
             lease = self._shards.lease(shard.shard_id)
             if lease is None:
                 continue
             now = self._clock()
             if shard.lease is None:
-                self._waiting.remove(shard)
+                self._forget(shard)
                 self._running.append(shard)
                 shard.claimed = now
                 self._tell("claimed", shard, owner=lease.owner)
@@ -178,15 +179,12 @@ class Coordinator:
 
     def _close(self, shard: _Shard, reason: str) -> None:
         """Fence a shard, merge what it has committed, and make new ones of what is left."""
-        for shards in (self._waiting, self._running, self._ready):
-            if shard in shards:
-                shards.remove(shard)
+        self._forget(shard)
         self._shards.close(shard.shard_id)
         left = self._merge.absorb(self._shards.closed, shard.shard_id)
         owner = shard.lease.owner if shard.lease else None
-        error = shard.lease.error if shard.lease else None
-        if reason == "lapsed" or error:
-            cause = error or "its lease lapsed"
+        if left and reason in ("lapsed", "ended"):
+            cause = "its lease lapsed" if reason == "lapsed" else _cause(shard)
             name = shard.shard_id
             log.warning("shard taken over", shard=name, owner=owner, left=len(left), cause=cause)
         new = [] if reason == "cancelled" else self._successors(shard, left, reason)
@@ -195,15 +193,20 @@ class Coordinator:
         into = [successor.shard_id for successor in new]
         self._tell("closed", shard, reason=reason, owner=owner, left=len(left), into=into)
 
+    def _forget(self, shard: _Shard) -> None:
+        for shards in (self._ready, self._waiting, self._running):
+            if shard in shards:
+                shards.remove(shard)
+
     def _successors(self, shard: _Shard, left: list[str], reason: str) -> list[_Shard]:
         """New shards of what is left of ``shard``."""
         if not left:
             return []
-        error = shard.lease.error if shard.lease else None
-        errors = shard.errors + 1 if error else 0
-        if errors == _MAX_ATTEMPTS:
-            owner = shard.lease.owner if shard.lease else None
-            raise ShardFailedError(path=self._shards.root, owner=owner, detail=error)
+        errors = shard.errors + 1 if reason == "ended" else 0
+        if errors == _MAX_ATTEMPTS and shard.lease is not None:
+            raise ShardFailedError(
+                path=self._shards.root, owner=shard.lease.owner, detail=_cause(shard)
+            )
         is_stuck = reason == "lapsed" and len(left) == shard.documents
         lapses = shard.lapses + 1 if is_stuck else 0
         if lapses >= _MAX_LAPSES and len(left) == 1:
@@ -314,3 +317,8 @@ class Coordinator:
                 listener(event)
             except Exception:
                 log.exception("a listener failed", event_type=what)
+
+
+def _cause(shard: _Shard) -> str:
+    """Why a shard ended with documents left."""
+    return (shard.lease and shard.lease.error) or "it ended early"

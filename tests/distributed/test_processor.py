@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,6 +84,15 @@ async def test_resume_sees_what_changed_vanished_and_is_new(
     assert (report["processed_docs"], report["failed_docs"]) == (10, 2)
     assert verify("b", state).is_clean
     assert oracle.indexed(state, "b") == oracle.sequential(docs, "hashing")
+
+
+async def test_names_that_are_not_utf8(
+    distributed: Callable[[], DistributedProcessor], docs: Path, state: Path
+) -> None:
+    (Path(os.fsdecode(os.fsencode(docs) + b"/caf\xe9.txt"))).write_text("Coffee and cake.")
+    report = await distributed().process_batch(docs, "b")
+    assert (report["processed_docs"], report["failed_docs"]) == (11, 2)
+    assert verify("b", state).is_clean
 
 
 @pytest.mark.parametrize("settings", [Settings(retry_delay=0, encryption_key="11" * 32)])
