@@ -2,6 +2,7 @@
 
 python benchmarks/distributed.py overhead [--documents 3000] [--embedder hashing] [--broker redis]
 python benchmarks/distributed.py state      # claims and commits a second: files, PostgreSQL
+python benchmarks/distributed.py stealing   # four workers, one of them ten times slower
 
 `overhead` alternates the two on the same documents and gives the ratio of the medians. Measured is
 the call that does the batch, from planning or scanning to the saved index; not measured are the
@@ -33,9 +34,11 @@ from lesson15.checkpoint.documents import Manifest
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.distributed import DistributedProcessor
+from lesson15.distributed.coordinator import Coordinator
 from lesson15.distributed.shards import Lease, Shards
 from lesson15.embedding import open_embedder
 from tests.distributed.brokers import BROKERS, Broker, free_port, wait_until
+from tests.distributed.cluster import Cluster, make_documents
 
 ROOT = Path(__file__).parents[1]
 MAX_CONCURRENT, INTERVAL = 10, 10
@@ -105,6 +108,41 @@ def measure_overhead(args: argparse.Namespace) -> dict[str, Any]:
         "local_seconds": [round(value, 2) for value in local_seconds],
         "distributed_seconds": [round(value, 2) for value in distributed_seconds],
         "ratio": round(ratio, 3),
+    }  # fmt: skip
+
+
+def measure_stealing(args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of a batch on three workers and a slow one, alternating with and without stealing.
+
+    A document takes 0.2 s, or 2 s on the slow worker; nothing but waiting, so that the number of
+    cores does not matter. The best that four such workers could do is ``ideal_seconds``.
+    """
+    found: dict[str, list[float]] = {"with": [], "without": []}
+    steal = Coordinator._steal
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        docs = make_documents(folder / "docs", 320)
+        broker = Broker(args.broker, folder / "broker")
+        broker.start()
+        cluster = Cluster(broker, folder, delay=0.2)
+        try:
+            for delay in (0.2, 0.2, 0.2, 2.0):
+                cluster.start_worker(delay)
+            cluster.wait_until_ready()
+            for number in range(args.rounds):
+                for way, seconds in found.items():
+                    idle = lambda _coordinator: None  # noqa: E731 - in place of a method
+                    Coordinator._steal = steal if way == "with" else idle  # type: ignore[method-assign]
+                    work = cluster.processor().process_batch([docs], f"{way}{number}")
+                    seconds.append(timed(lambda: asyncio.run(work), 320))  # noqa: B023
+        finally:
+            Coordinator._steal = steal  # type: ignore[method-assign]
+            cluster.close()
+            broker.close()
+    rate = 2 * (3 / 0.2 + 1 / 2.0)  # each works on two documents at once
+    return {
+        "what": "stealing", "documents": 320, "ideal_seconds": round(320 / rate, 1),
+        **{f"{way}_seconds": [round(value, 1) for value in found[way]] for way in found},
     }  # fmt: skip
 
 
@@ -207,7 +245,7 @@ def _microseconds(steps: dict[str, Callable[[str], object]], ids: list[str]) -> 
 def main() -> None:
     """Parse arguments and print one JSON object a line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["overhead", "state"])
+    parser.add_argument("what", choices=["overhead", "state", "stealing"])
     parser.add_argument("--documents", type=int, default=3000)
     parser.add_argument("--embedder", choices=["hashing", "minilm"], default="hashing")
     parser.add_argument("--broker", choices=BROKERS, default="redis")
@@ -216,6 +254,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.what == "overhead":
         print(json.dumps(measure_overhead(args)), flush=True)
+    elif args.what == "stealing":
+        print(json.dumps(measure_stealing(args)), flush=True)
     else:
         for measure in (measure_files, measure_postgres):
             print(json.dumps(measure(args.shards)), flush=True)

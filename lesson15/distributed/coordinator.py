@@ -41,7 +41,8 @@ _SPARE_TASKS = 8  # in the queue beyond one for each busy worker, so that none w
 _LOST_SECONDS = 5.0  # a task that is neither in the queue nor claimed after this time is lost
 _REPEAT_SECONDS = 120.0  # as above, where the queue never empties because others use it
 _LONELY_SECONDS = 30.0  # without any worker, before the user is told
-_MIN_STEAL_SECONDS = 2.0
+_OLD_ENOUGH_SECONDS = 2.0  # for a shard's pace to be known
+_WORTH_STEALING_SECONDS = 5.0  # that a shard would go on at its pace
 _MAX_ATTEMPTS = 3
 _MAX_LAPSES = 5  # of a shard of one document without a verdict on it
 
@@ -96,8 +97,8 @@ class Coordinator:
         self._queue = queue
         self._plan: Iterator[list[str]] | None = plan
         self._task = task
-        # A stolen shard's worker loses what it has not committed: not worth it for a few documents.
-        self._least_to_steal = 2 * (task.max_concurrent + task.checkpoint_interval)
+        # What a stolen shard's worker has not committed is done again: there must be more left.
+        self._most_redone = task.max_concurrent + task.checkpoint_interval
         self._broker_patience = broker_patience
         self._clock = clock
         self._number = 0
@@ -273,9 +274,9 @@ class Coordinator:
                       "broker and state folder", waiting=len(self._waiting))  # fmt: skip
 
     def _steal(self) -> None:
-        """Split the shard with most left to do, once a worker is known to have nothing to do.
+        """Split the shard that would go on for longest, once a worker is known to be idle.
 
-        Who is idle is asked by an offer: a task without documents, which waits in the queue until
+        That is asked by an offer: a task without documents, which waits in the queue until
         a worker is free to take it.
         """
         if self._plan or self._ready or self._waiting:
@@ -294,16 +295,19 @@ class Coordinator:
                 self._close(victim, "stolen")
 
     def _slowest(self) -> _Shard | None:
-        """The shard with most documents left, if splitting it pays for the work done again."""
+        """The shard that would go on for longest, if splitting it pays for the work done again."""
         now = self._clock()
-        best, most = None, self._least_to_steal
+        slowest, longest = None, _WORTH_STEALING_SECONDS
         for shard in self._running:
-            if now - shard.claimed > _MIN_STEAL_SECONDS:
-                state = self._state_of(shard)
-                left = shard.documents - state.settled_docs if state else 0
-                if left >= most:
-                    best, most = shard, left
-        return best
+            age = now - shard.claimed
+            state = self._state_of(shard) if age > _OLD_ENOUGH_SECONDS else None
+            if state is None:
+                continue
+            left = shard.documents - state.settled_docs
+            seconds = left * age / (state.settled_docs + 1)
+            if left > self._most_redone and seconds > longest:
+                slowest, longest = shard, seconds
+        return slowest
 
     def _state_of(self, shard: _Shard) -> BatchState | None:
         """As last committed; None if a network file system shows half of a commit."""

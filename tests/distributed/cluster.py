@@ -52,10 +52,10 @@ class Cluster:
         self._delay = delay
         self.workers: list[subprocess.Popen[bytes]] = []
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self, delay: float | None = None) -> subprocess.Popen[bytes]:
         self.state.mkdir(parents=True, exist_ok=True)
         arguments = [
-            str(self._delay), str(self.log), "--broker", self.broker.url,
+            str(delay or self._delay), str(self.log), "--broker", self.broker.url,
             "--state-dir", str(self.state),
         ]  # fmt: skip
         with self.output.open("ab") as output:
