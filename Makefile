@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STATE := checkpoints/demo-state
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo lab test lint notebooks bench lock clean
 
 $(VENV)/base.done: requirements/torch.txt requirements/base.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,12 @@ $(VENV)/bench.done: $(VENV)/base.done requirements/bench.txt
 demo: $(VENV)/base.done
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh $(STATE)
 
+lab: $(VENV)/dev.done
+	$(BIN)/lesson15 lab
+
+notebooks: $(VENV)/dev.done
+	$(BIN)/python tools/notebooks.py
+
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,11 +38,14 @@ lint: $(VENV)/dev.done
 
 test: lint
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest tests --ignore tests/crash
+	$(BIN)/coverage run -m pytest tests $(foreach part,crash course service,--ignore tests/$(part))
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/python tools/coverage_gate.py 95
 	$(BIN)/pytest tests/crash -n 2
+	$(BIN)/pytest tests/service tests/course
+	rm -rf notebooks/work
+	$(BIN)/pytest --nbval-lax --nbval-cell-timeout=60 notebooks -n 2 --dist loadfile
 
 bench: $(VENV)/bench.done
 	$(BIN)/python benchmarks/noop.py overhead
@@ -44,6 +53,8 @@ bench: $(VENV)/bench.done
 	$(BIN)/python -W ignore benchmarks/embedding.py
 	$(BIN)/python benchmarks/faults.py
 	$(BIN)/python benchmarks/encryption.py
+	$(BIN)/python benchmarks/widgets.py
+	$(BIN)/python benchmarks/service.py
 
 lock: $(VENV)/dev.done $(VENV)/bench.done
 	$(BIN)/python tools/lock.py

@@ -77,6 +77,16 @@ class NoDocumentsError(UsageError):
     """No documents to process in {paths}. Supported types: {types}."""
 
 
+class SessionError(UsageError):
+    """Cannot {action} batch {batch_id!r}: it is {status}. That needs a batch that is {allowed}."""
+
+
+class CourseMaterialError(UsageError):
+    """There are no notebooks and sample documents in {root}. They are part of the source: install
+    lesson15 from a checkout with `pip install -e .`
+    """
+
+
 class BatchLockedError(UsageError):
     """Batch {batch_id!r} is being worked on by another process ({owner}). Wait for it to end, or
     stop it, and try again.
@@ -86,6 +96,16 @@ class BatchLockedError(UsageError):
 class MissingDependencyError(UsageError):
     """{feature} needs the package {package!r}, which is not installed. Install it with
     `pip install {package}`.
+    """
+
+
+class UnknownNameError(UsageError):
+    """There is no {what} {name!r}. Choose one of: {choices}."""
+
+
+class PluginError(UsageError):
+    """The plugin {name!r} of the package {package!r} in the group {group} cannot be used
+    ({detail}). Upgrade {package}, or uninstall it with `pip uninstall {package}`.
     """
 
 
@@ -144,6 +164,10 @@ class DocumentTooLargeError(DocumentError):
 
 class UnreadableDocumentError(DocumentError):
     """{path}: the file cannot be read ({detail}). Check its permissions and its disk."""
+
+
+class OutsideRootsError(DocumentError):
+    """{path}: it leads outside of the folders that may be read. Copy the file into one of them."""
 
 
 class DocumentChangedError(DocumentError):
@@ -245,4 +269,77 @@ class ShardFailedError(StorageError):
 class EmbeddingModelError(Lesson15Error):
     """The embedding model {model!r} could not be loaded ({detail}). `lesson15 doctor` checks the
     installation.
+    """
+
+
+# --- the service refuses a request: see lesson15.api.problems for the HTTP status ---------------
+
+
+class ServiceError(UsageError):
+    """{problem}"""
+
+
+class ServiceUnreachableError(ServiceError):
+    """The service at {url} does not answer ({detail}). Start it with `lesson15 serve`, or say where
+    it is with LESSON15_WEB_SERVICE_URL.
+    """
+
+
+class AuthenticationError(ServiceError):
+    """No valid API key came with the request. Send it as `X-API-Key: KEY` or as
+    `Authorization: Bearer KEY`; `lesson15 keys add` makes one.
+    """
+
+
+class RoleError(ServiceError):
+    """This needs a key with the role {needed}; yours has the role {role}."""
+
+
+class OwnBatchNotFoundError(ServiceError):
+    """You have no batch {batch_id!r}. GET /batch/list shows those that you have."""
+
+
+class OwnFileNotFoundError(ServiceError):
+    """You have no file {name!r}. GET /files shows those that you have."""
+
+
+class KeyNotFoundError(ServiceError):
+    """There is no valid key {key_id!r}. `lesson15 keys list` shows those that are there."""
+
+
+class PathNotAllowedError(ServiceError):
+    """{path}: this is outside of the folders that you may use. Upload the file with POST /files,
+    or name one under a folder that GET /files lists in `roots`.
+    """
+
+
+class DocumentPathError(ServiceError):
+    """{path}: there is no document here. GET /files shows your files; supported types: {types}."""
+
+
+class BatchStateError(ServiceError):
+    """Batch {batch_id!r} is {status}; it cannot be {action} now."""
+
+
+class FaultsNotAllowedError(ServiceError):
+    """This server lets no batch fail on purpose. Start it with LESSON15_SERVICE_ALLOW_FAULTS=1."""
+
+
+class TooManyRequestsError(ServiceError):
+    """Too many {what}: the limit is {limit}. Try again in {seconds} s."""
+
+
+class RequestTooLargeError(ServiceError):
+    """{what} is over the limit of {limit}. Send less at a time."""
+
+
+class UploadNameError(ServiceError):
+    """{name!r} cannot be the name of an upload ({detail}). Use a plain file name of one of the
+    types {types}.
+    """
+
+
+class ServiceRunningError(ServiceError):
+    """Another server works on {path}. Stop it, or give this one a LESSON15_SERVICE_STATE_DIR of
+    its own.
     """

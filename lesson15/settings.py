@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-EmbedderName = Literal["minilm", "hashing"]
-StoreName = Literal["faiss", "chroma"]
 
 
 class Settings(BaseSettings):
@@ -20,13 +16,17 @@ class Settings(BaseSettings):
     state_dir: Path = Field(Path("checkpoints"), description="Folder of all batches' state.")
     max_concurrent: int = Field(10, ge=1, le=10_000, description="Documents in work at once.")
     checkpoint_interval: int = Field(10, ge=1, description="Documents between two checkpoints.")
-    embedder: EmbedderName = "minilm"
-    store: StoreName = "faiss"
+    embedder: str = Field("minilm", description="minilm, hashing, or that of a plugin.")
+    store: str = Field("faiss", description="faiss, chroma, or that of a plugin.")
+    checkpoint_backend: str = Field("os", description="os, or that of a plugin.")
 
     chunk_chars: int = Field(800, ge=50, description="Longest chunk, in characters of English.")
     chunk_overlap_chars: int = Field(80, ge=0, description="Characters shared by neighbours.")
 
     max_document_bytes: int = Field(50 * 1024 * 1024, ge=1)
+    document_roots: tuple[Path, ...] | None = Field(
+        None, description="Documents must lie in one of these folders. None: anywhere."
+    )
     parse_timeout: float = Field(60.0, gt=0, description="Seconds for reading and parsing.")
     parser_memory_bytes: int = Field(2 * 1024**3, ge=256 * 1024**2)
     parser_processes: int | None = Field(None, ge=1, description="None: one per core.")
@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     encryption_key_file: Path | None = Field(
         None, description="One `id:key` a line; the first encrypts, all decrypt."
     )
+    webhook_url: str | None = Field(
+        None, pattern=r"^https?://", description="Is sent a POST when a batch ends."
+    )
+    webhook_secret: SecretStr | None = Field(None, description="Signs what is sent.")
 
     memory_low_fraction: float = Field(
         0.05, ge=0, lt=1, description="Free memory below this fraction lowers concurrency."

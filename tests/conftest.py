@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from lesson15 import BatchProcessor
 from lesson15.settings import Settings
+from tests.webhook_receiver import Receiver
 
 SAMPLES = Path(__file__).parent.parent / "data" / "sample_docs"
 
@@ -45,3 +47,14 @@ def make(state: Path) -> Callable[..., BatchProcessor]:
         )
 
     return make
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    server = Receiver()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()

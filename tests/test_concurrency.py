@@ -12,7 +12,7 @@ import pytest
 from lesson15.embedding import HashingEmbedder, dimensions_of, open_embedder
 from lesson15.embedding.batcher import MicroBatcher
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor, free_memory_fraction
-from lesson15.errors import StepTimeoutError
+from lesson15.errors import StepTimeoutError, UnknownNameError
 
 
 def test_limit_halves_and_climbs_back() -> None:
@@ -195,5 +195,5 @@ def test_embedders_by_name() -> None:
     vectors = open_embedder("hashing").embed(["the same words", "words the same", "", "其他文字"])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
     assert np.array_equal(vectors[0], vectors[1])
-    with pytest.raises(ValueError, match="minilm or hashing"):
+    with pytest.raises(UnknownNameError, match="one of: minilm, hashing"):
         open_embedder("gpt")

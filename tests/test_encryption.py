@@ -278,7 +278,7 @@ def test_a_bad_key_in_the_environment(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("key")
 async def test_chroma_is_refused(docs: Path, state: Path, make: Make) -> None:
-    with pytest.raises(UsageError, match="Chroma"):
+    with pytest.raises(UsageError, match="'chroma' keeps"):
         await make(store="chroma").process_batch([docs], "b")
     assert CheckpointManager(state).list_checkpoints() == []
 
@@ -375,7 +375,7 @@ async def test_rekey_encrypts_a_plain_batch_and_a_fork_takes_the_current_key(
     assert key_of(state) == "new"
     assert b"d1.txt" not in all_bytes(state / "b")
     assert verify("b", state).is_clean
-    with pytest.raises(UsageError, match="Chroma"):
+    with pytest.raises(UsageError, match="'chroma' keeps"):
         rekey("c", state)
     assert verify("c", state).is_clean
     with pytest.raises(BatchNotFoundError):

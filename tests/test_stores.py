@@ -9,7 +9,7 @@ from lesson15.checkpoint.documents import Commit
 from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.journal import JournalWriter, Position
 from lesson15.checkpoint.layout import BatchFolder
-from lesson15.errors import CatalogError
+from lesson15.errors import CatalogError, UnknownNameError
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
 
@@ -20,8 +20,13 @@ def unit(seed: int, count: int = 1) -> np.ndarray:
 
 
 @pytest.fixture(params=["faiss", "chroma"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> VectorStore:
-    return open_store(request.param, tmp_path / "index", 8)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def store(name: str, tmp_path: Path) -> VectorStore:
+    return open_store(name, tmp_path / "index", 8)
 
 
 def test_add_search_get_remove(store: VectorStore) -> None:
@@ -46,11 +51,12 @@ def test_add_search_get_remove(store: VectorStore) -> None:
     store.close()
 
 
-def test_save_and_load(store: VectorStore, tmp_path: Path) -> None:
+def test_save_and_load(name: str, store: VectorStore, tmp_path: Path) -> None:
     assert store.load() is None
     store.add(np.arange(3), unit(2, 3))
     store.save("tag")
-    again = open_store("chroma" if store.is_shared else "faiss", tmp_path / "index", 8)
+    store.close()
+    again = open_store(name, tmp_path / "index", 8)
     assert again.load() == "tag"
     assert sorted(again.rows().tolist()) == [0, 1, 2]
 
@@ -67,7 +73,7 @@ def test_damaged_faiss_file_is_not_loaded(tmp_path: Path) -> None:
 
 
 def test_unknown_store(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="faiss or chroma"):
+    with pytest.raises(UnknownNameError, match="one of: faiss, chroma"):
         open_store("redis", tmp_path, 8)
 
 

@@ -13,6 +13,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from lesson15.plugins import Group, check_name, load
+
 
 class AppendFile(Protocol):
     """A file open for appending."""
@@ -146,3 +148,17 @@ class OsFileSystem:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def open_file_system(name: str) -> FileSystem:
+    """The checkpoint backend called ``name`` ("os" or a plugin's).
+
+    Raises:
+        UnknownNameError: there is none.
+        PluginError: the plugin is broken.
+    """
+    if name == "os":
+        return OsFileSystem()
+    check_name(Group.CHECKPOINT_BACKENDS, name, ("os",))
+    backend: FileSystem = load(Group.CHECKPOINT_BACKENDS, name)()
+    return backend

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 from lesson15.cli import (  # noqa: F401 - importing them registers their commands
     batches,
     faults,
     keys,
+    lab,
     replay,
+    serve,
     views,
     workers,
 )
@@ -20,19 +23,27 @@ from lesson15.logs import log_to_stderr
 __all__ = ["app", "main"]
 
 
-def _configure_logs() -> None:
-    """LESSON15_LOG_LEVEL decides; on a terminal, where the report says it all, errors only."""
-    default = "ERROR" if sys.stderr.isatty() else "WARNING"
-    log_to_stderr(os.environ.get("LESSON15_LOG_LEVEL", default))
+def _logs() -> AbstractContextManager[None]:
+    """LESSON15_LOG_LEVEL decides; on a terminal, where the report says it all, errors only.
+
+    LESSON15_LOG_FORMAT=json makes each line a JSON object.
+    """
+    level = os.environ.get("LESSON15_LOG_LEVEL", "ERROR" if sys.stderr.isatty() else "WARNING")
+    if os.environ.get("LESSON15_LOG_FORMAT") == "json":
+        from lesson15.monitoring.json_logs import json_logs
+
+        return json_logs(level)
+    log_to_stderr(level)
+    return nullcontext()
 
 
 def main() -> None:
     """Entry point: errors that the user can mend are one line, without a traceback."""
     from pydantic import ValidationError
 
-    _configure_logs()
     try:
-        app()
+        with _logs():
+            app()
     except UsageError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(ExitCode.USAGE)
@@ -40,7 +51,8 @@ def main() -> None:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(ExitCode.RESUMABLE)
     except ValidationError as error:
+        prefix = "LESSON15_SERVICE_" if error.title == "ServiceSettings" else "LESSON15_"
         for fault in error.errors():
-            name = "LESSON15_" + "_".join(map(str, fault["loc"])).upper()
+            name = prefix + "_".join(map(str, fault["loc"])).upper()
             print(f"Error: {name}={fault['input']!r}: {fault['msg']}", file=sys.stderr)
         sys.exit(ExitCode.USAGE)

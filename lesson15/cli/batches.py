@@ -14,12 +14,10 @@ from lesson15.cli.common import (
     AsJson,
     BatchId,
     Broker,
-    EmbedderChoice,
     ExitCode,
     Interval,
     MaxConcurrent,
     StateDir,
-    StoreChoice,
     app,
     print_json,
     state_folder,
@@ -36,6 +34,7 @@ from lesson15.errors import (
     UsageError,
 )
 from lesson15.models import BatchReport, BatchState, BatchStatus
+from lesson15.notifications import BatchEnded, check_notifiers, notify
 from lesson15.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,8 +52,12 @@ def run(
     state_dir: StateDir = None,
     max_concurrent: MaxConcurrent = None,
     checkpoint_interval: Interval = None,
-    embedder: Annotated[EmbedderChoice | None, typer.Option(help="Embedding model.")] = None,
-    store: Annotated[StoreChoice | None, typer.Option(help="Vector store.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="Embedding model: minilm, hashing, or of a plugin.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Vector store: faiss, chroma, or of a plugin.")
+    ] = None,
     faults: Faults = None,
     distributed: Annotated[
         bool, typer.Option("--distributed", help="Have workers do it (lesson15 worker).")
@@ -73,7 +76,7 @@ def run(
     if broker and not distributed:
         raise UsageError(problem="--broker needs --distributed: only workers use a broker.")
     if faults and distributed:
-        raise UsageError(problem="--faults strikes in this process: leave out --distributed.")
+        raise _faults_are_local()
     limits = state_dir, max_concurrent, checkpoint_interval
     processor: Processor = (
         distributed_processor(broker, *limits, embedder, store)
@@ -97,6 +100,8 @@ def resume(
     limits = state_dir, max_concurrent, checkpoint_interval
     processor: Processor
     if CheckpointManager(state_folder(state_dir)).folder(batch_id).shards.is_dir():
+        if faults:
+            raise _faults_are_local()
         processor = distributed_processor(broker, *limits)
     else:
         processor = _processor(Settings(), *limits, faults_of(faults, state_dir, batch_id))
@@ -124,8 +129,8 @@ def _processor(
     max_concurrent: int | None,
     interval: int | None,
     faults: FaultPlan | FaultControl | None,
-    embedder: EmbedderChoice | None = None,
-    store: StoreChoice | None = None,
+    embedder: str | None = None,
+    store: str | None = None,
 ) -> BatchProcessor:
     from lesson15.engine.processor import BatchProcessor
 
@@ -133,11 +138,15 @@ def _processor(
         max_concurrent or settings.max_concurrent,
         interval or settings.checkpoint_interval,
         state_dir=state_folder(state_dir),
-        embedder=embedder.value if embedder else None,
-        store=store.value if store else None,
+        embedder=embedder,
+        store=store,
         settings=settings,
         faults=faults,
     )
+
+
+def _faults_are_local() -> UsageError:
+    return UsageError(problem="--faults strikes in this process: workers cannot be given any.")
 
 
 def _drive(processor: Processor, batch_id: str, work: Any, as_json: bool) -> NoReturn:  # noqa: FBT001, RUF100 - internal
@@ -145,6 +154,8 @@ def _drive(processor: Processor, batch_id: str, work: Any, as_json: bool) -> NoR
     import asyncio
 
     from lesson15.progress_bar import progress_bar
+
+    check_notifiers(processor.settings)
 
     async def main() -> dict[str, Any]:
         loop = asyncio.get_running_loop()
@@ -159,6 +170,7 @@ def _drive(processor: Processor, batch_id: str, work: Any, as_json: bool) -> NoR
     except (StorageError, EmbeddingModelError) as error:
         _print_aborted(processor, batch_id, error, as_json)
         raise typer.Exit(ExitCode.RESUMABLE) from error
+    notify(BatchEnded.of(report), processor.settings)
     _print_report(report, as_json, _resume_hint(processor, batch_id))
     if report["status"] not in (BatchStatus.FINISHED, BatchStatus.RUNNING):
         raise typer.Exit(ExitCode.RESUMABLE)
@@ -202,8 +214,9 @@ def _print_aborted(
 ) -> None:
     hint = _resume_hint(processor, batch_id)
     print(f"Aborted: {error}\nTo go on: {hint}", file=sys.stderr)
-    if not as_json:
-        return
     found = processor.checkpoints.try_load(batch_id)
     state = found if isinstance(found, BatchState) else BatchState(batch_id)
-    print_json(BatchReport.of(state, BatchStatus.ABORTED, [], str(error)).to_dict())
+    report = BatchReport.of(state, BatchStatus.ABORTED, [], str(error)).to_dict()
+    if as_json:
+        print_json(report)
+    notify(BatchEnded.of(report), processor.settings)

@@ -28,20 +28,6 @@ class ExitCode(enum.IntEnum):
     RESUMABLE = 3
 
 
-class EmbedderChoice(enum.StrEnum):
-    """Embedding models."""
-
-    MINILM = "minilm"
-    HASHING = "hashing"
-
-
-class StoreChoice(enum.StrEnum):
-    """Vector stores."""
-
-    FAISS = "faiss"
-    CHROMA = "chroma"
-
-
 StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Folder of all batches' state.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="Batch id.")]

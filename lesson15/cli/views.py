@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from lesson15.checkpoint.layout import is_locked
 from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.checkpoint.view import view_of
 from lesson15.cli.common import AsJson, BatchId, ExitCode, StateDir, app, print_json, state_folder
 from lesson15.errors import BatchKeyError, InvalidKeyError
-from lesson15.models import BatchState, BatchStatus
+from lesson15.models import BatchState
 
 
 @app.command()
@@ -19,7 +19,7 @@ def status(batch_id: BatchId, state_dir: StateDir = None, as_json: AsJson = Fals
     """Show how far a batch is, by its last checkpoint."""
     manager = CheckpointManager(state_folder(state_dir))
     state = manager.load_checkpoint(batch_id)
-    view = _view(manager, state)
+    view = view_of(manager, state)
     if as_json:
         print_json(view)
     else:
@@ -38,7 +38,7 @@ def list_batches(state_dir: StateDir = None, as_json: AsJson = False) -> None:
     for batch_id in manager.list_checkpoints():
         found = manager.try_load(batch_id)
         if isinstance(found, BatchState):
-            batches.append(_view(manager, found))
+            batches.append(view_of(manager, found))
         else:
             shown = "encrypted" if isinstance(found, BatchKeyError | InvalidKeyError) else "damaged"
             batches.append({"batch_id": batch_id, "status": shown, "error": str(found)})
@@ -113,30 +113,3 @@ def doctor(state_dir: StateDir = None, as_json: AsJson = False) -> None:
             print(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['name']}: {check['detail']}")
     if not all(check["ok"] for check in checks):
         raise typer.Exit(ExitCode.FAILURES)
-
-
-def _view(manager: CheckpointManager, state: BatchState) -> dict[str, Any]:
-    """A batch as ``status`` and ``list`` show it."""
-    is_live = is_locked(manager.folder(state.batch_id))
-    shown = state.status.value
-    if state.status is BatchStatus.RUNNING and not is_live:
-        shown = "interrupted"
-    eta = None
-    left = state.total_docs - state.settled_docs
-    if not left:
-        eta = 0.0
-    elif is_live and state.settled_docs and state.last_checkpoint:
-        eta = left * (state.last_checkpoint - state.start_time) / state.settled_docs
-    return {
-        "batch_id": state.batch_id,
-        "status": shown,
-        "total_docs": state.total_docs,
-        "processed_docs": state.processed_docs,
-        "failed_docs": state.failed_docs,
-        "skipped_docs": state.skipped_docs,
-        "progress_percent": round(state.current_progress, 2),
-        "eta": eta,
-        "chunks": state.chunks,
-        "start_time": state.start_time,
-        "last_checkpoint": state.last_checkpoint,
-    }

@@ -34,7 +34,7 @@ class Merge:
 
     def __init__(self, manager: CheckpointManager, batch_id: str) -> None:
         self.manifest = manager.load_manifest(batch_id)
-        self._log = BatchLog(manager, batch_id)
+        self._log = BatchLog(manager, batch_id, manager.fs)
         self.state = self._log.state
         self._store: VectorStore | None = None
         self.catalog = Catalog.recover(self._log.folder, self._log.committed, self._log.cipher)

@@ -59,11 +59,13 @@ class ParseOptions:
 
     ``chunk_chars`` and ``chunk_overlap_chars`` count characters of English (see
     :mod:`lesson15.documents.chunking`); ``max_document_bytes`` is the largest file that is read.
+    ``roots`` are the real paths of the folders that documents must lie in, None for anywhere.
     """
 
     chunk_chars: int = 800
     chunk_overlap_chars: int = 80
     max_document_bytes: int = 50 * 1024 * 1024
+    roots: Sequence[str] | None = None
 
     @property
     def max_text_chars(self) -> int:

@@ -8,8 +8,9 @@ import stat
 from collections.abc import Sequence
 
 from lesson15.documents.chunking import split
-from lesson15.documents.loaders import LOADERS, supported_types
+from lesson15.documents.loaders import loaders, supported_types
 from lesson15.documents.parsed import Fingerprint, ParsedDocument, ParseOptions
+from lesson15.documents.scan import is_inside
 from lesson15.documents.step_faults import StepFault, strike
 from lesson15.errors import (
     DocumentChangedError,
@@ -20,6 +21,7 @@ from lesson15.errors import (
     MalformedDocumentError,
     NoTextError,
     OutOfMemoryError,
+    OutsideRootsError,
     UnreadableDocumentError,
     UnsupportedFormatError,
 )
@@ -39,10 +41,10 @@ def parse_document(
     try:
         if faults:
             strike(faults, "read")
-        data, fingerprint = _read(path, suffix, options.max_document_bytes)
+        data, fingerprint = _read(path, suffix, options)
         if faults:
             strike(faults, "parse")
-        loaded = LOADERS[suffix](path, data, options)
+        loaded = loaders()[suffix](path, data, options)
         chunks = split(loaded.text, loaded.kind, options.chunk_chars, options.chunk_overlap_chars)
     except DocumentError:
         raise
@@ -62,8 +64,10 @@ def parse_document(
     return ParsedDocument(chunks, hashlib.sha256(data).hexdigest(), fingerprint)
 
 
-def _read(path: str, suffix: str, limit: int) -> tuple[bytes, Fingerprint]:
+def _read(path: str, suffix: str, options: ParseOptions) -> tuple[bytes, Fingerprint]:
     """The bytes of a regular file that keeps still; never blocks on pipes and devices."""
+    limit = options.max_document_bytes
+    _check_roots(path, path, options)
     try:
         # O_NONBLOCK: opening a pipe without a writer would wait for one.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -72,10 +76,13 @@ def _read(path: str, suffix: str, limit: int) -> tuple[bytes, Fingerprint]:
             raise UnreadableDocumentError(path=path, detail="a broken link") from None
         raise
     with os.fdopen(descriptor, "rb") as file:
+        # Where the open file lies, not where its name leads by now: a link that was swapped
+        # between the first check and the opening gains nothing.
+        _check_roots(path, f"/proc/self/fd/{descriptor}", options)
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise UnreadableDocumentError(path=path, detail="not a regular file")
-        if suffix not in LOADERS:
+        if suffix not in loaders():
             raise UnsupportedFormatError(path=path, suffix=suffix, types=supported_types())
         if before.st_size > limit:
             raise DocumentTooLargeError(path=path, size=before.st_size, limit=limit)
@@ -86,3 +93,11 @@ def _read(path: str, suffix: str, limit: int) -> tuple[bytes, Fingerprint]:
     if fingerprint != Fingerprint.from_stat(before) or len(data) != before.st_size:
         raise DocumentChangedError(path=path)
     return data, fingerprint
+
+
+def _check_roots(path: str, link: str, options: ParseOptions) -> None:
+    """Raise OutsideRootsError unless ``link``, all links followed, lies in one of the roots."""
+    if options.roots is not None and (link == path or os.path.lexists(link)):
+        real = os.path.realpath(link)
+        if not any(is_inside(real, root) for root in options.roots):
+            raise OutsideRootsError(path=path)

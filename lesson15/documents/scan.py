@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
-from lesson15.documents.loaders import LOADERS
+from lesson15.documents.loaders import loaders
 from lesson15.errors import PathNotFoundError
 
 
@@ -21,6 +21,11 @@ def check_paths(paths: Iterable[str | os.PathLike[str]]) -> None:
             raise PathNotFoundError(path=os.fspath(path), cwd=Path.cwd())
 
 
+def is_inside(real_path: str, root: str) -> bool:
+    """Whether ``real_path`` is the folder ``root`` or lies in it; both without links."""
+    return real_path == root or real_path.startswith(root.rstrip(os.sep) + os.sep)
+
+
 def scan(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
     """Yield the documents under ``paths``.
 
@@ -28,15 +33,16 @@ def scan(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
     hidden entries and links to folders are passed over. Anything else is yielded as it is: a
     missing file, an unknown type or a folder that cannot be listed then fails by name, on its own.
     """
+    known = loaders().keys()
     for path in paths:
         text = os.fspath(path)
         if os.path.isdir(text):  # noqa: PTH112 - paths are strings here
-            yield from _walk(text)
+            yield from _walk(text, known)
         else:
             yield text
 
 
-def _walk(folder: str) -> Iterator[str]:
+def _walk(folder: str, known: Set[str]) -> Iterator[str]:
     try:
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
@@ -47,6 +53,6 @@ def _walk(folder: str) -> Iterator[str]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path)
-        elif os.path.splitext(entry.name)[1].lower() in LOADERS and not entry.is_dir():  # noqa: PTH122
+            yield from _walk(entry.path, known)
+        elif os.path.splitext(entry.name)[1].lower() in known and not entry.is_dir():  # noqa: PTH122
             yield entry.path

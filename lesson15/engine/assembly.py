@@ -60,12 +60,14 @@ class Assembly:
 
     def _indexing(self, stack: AsyncExitStack, manifest: Manifest) -> IndexingWork:
         settings, faults = self.settings, self.faults
+        roots = settings.document_roots
         pool = ParserPool(
             processes=settings.parser_processes or min(self.max_concurrent, os.cpu_count() or 1),
             options=ParseOptions(
                 chunk_chars=manifest.chunk_chars,
                 chunk_overlap_chars=manifest.chunk_overlap_chars,
                 max_document_bytes=settings.max_document_bytes,
+                roots=None if roots is None else [os.path.realpath(root) for root in roots],
             ),
             timeout=settings.parse_timeout,
             memory_bytes=settings.parser_memory_bytes,

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from lesson15.checkpoint.batch_log import BatchLog
 from lesson15.checkpoint.documents import Manifest
 from lesson15.checkpoint.encryption import Keyring
-from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
+from lesson15.checkpoint.filesystem import FileSystem, open_file_system
 from lesson15.checkpoint.journal import Record
 from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.documents.scan import scan
-from lesson15.embedding import Embedder, dimensions_of
+from lesson15.embedding import Embedder, check_embedder, dimensions_of
 from lesson15.engine.assembly import Assembly, with_faults
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, Naming, file_fingerprint
@@ -34,12 +34,12 @@ from lesson15.errors import (
     SettingsMismatchError,
     UsageError,
 )
-from lesson15.logs import get_logger
+from lesson15.logs import batch_context, get_logger
 from lesson15.models import BatchReport, BatchState, BatchStatus
 from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.recovery import ErrorRecoveryManager, classify
 from lesson15.settings import Settings
-from lesson15.stores import check_encryptable
+from lesson15.stores import check_encryptable, check_store
 from lesson15.stores.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ class BatchProcessor:
         max_concurrent: documents in work at once, at most; the engine goes lower under pressure.
         checkpoint_interval: documents between two checkpoints.
         state_dir: folder of all batches' state.
-        embedder: "minilm", "hashing" or an object with the :class:`Embedder` protocol.
-        store: "faiss" or "chroma".
+        embedder: "minilm", "hashing", the name of a plugin, or an object with the
+            :class:`Embedder` protocol.
+        store: "faiss", "chroma" or the name of a plugin.
         settings: everything else; the environment (``LESSON15_*``) by default.
         work: what to do to a document instead of indexing it, for other uses of the engine.
         recovery: the retry policy.
@@ -90,10 +91,13 @@ class BatchProcessor:
         self.settings = settings or Settings()
         self.max_concurrent = _positive("max_concurrent", max_concurrent)
         self.checkpoint_interval = _positive("checkpoint_interval", checkpoint_interval)
-        self._fs = fs or OsFileSystem()
+        self._fs = fs or open_file_system(self.settings.checkpoint_backend)
         self.checkpoints = CheckpointManager(
             state_dir or self.settings.state_dir, self._fs, Keyring.of(self.settings)
         )
+        if embedder is None or isinstance(embedder, str):
+            check_embedder(embedder or self.settings.embedder)
+        check_store(store or self.settings.store)
         self._embedder = embedder
         self._store = store
         self._work = work
@@ -200,6 +204,7 @@ class BatchProcessor:
             raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoints.checkpoint_dir)
         async with AsyncExitStack() as stack:
             stack.enter_context(batch_lock(folder))
+            stack.callback(batch_context.reset, batch_context.set(batch_id))
             parts = Assembly(
                 self.settings, self.max_concurrent, self._fs, self._embedder, self._work
             )
@@ -352,7 +357,6 @@ class BatchProcessor:
         except Exception as error:
             log.error(  # noqa: TRY400 - the caller gets the exception; the log gets one line
                 "batch aborted",
-                batch_id=state.batch_id,
                 policy=classify(error).name,
                 error=str(error),
             )

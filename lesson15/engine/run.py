@@ -14,7 +14,7 @@ from lesson15.engine.feed import Feed, with_past
 from lesson15.engine.ledger import Ledger, message_of
 from lesson15.engine.work import DocumentOutcome, DocumentWork, SourceDocument
 from lesson15.errors import Lesson15Error, StorageError
-from lesson15.logs import get_logger
+from lesson15.logs import document_context, get_logger
 from lesson15.models import BatchStatus, DocStatus
 from lesson15.progress import ProgressTracker
 from lesson15.recovery import Action, ErrorRecoveryManager, classify
@@ -130,6 +130,7 @@ class BatchRun:
                 limit.end()
                 return
             document.worker = number
+            document_context.set(document.doc_id)
             record = await self._process(document)
             self._tell(record)
             if ledger.pending >= ledger.interval:
@@ -193,7 +194,6 @@ class BatchRun:
         status = DocStatus.SKIPPED if decision.action is Action.SKIP else DocStatus.FAILED
         log.warning(
             "document set aside",
-            doc_id=document.doc_id,
             policy=decision.name,
             attempts=getattr(error, "attempts", 1),
             error=str(error),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from lesson15.checkpoint.documents import Manifest
 from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.layout import BatchFolder, batch_lock, is_locked
 from lesson15.checkpoint.manager import CheckpointManager
@@ -34,8 +35,7 @@ class Searcher:
         cipher = manager.cipher(batch_id, manager.load_commit(batch_id))
         self._embedder = embedder or open_embedder(manifest.embedder)
         self._segment = SegmentReader(folder.segment, cipher)
-        self._store = open_store(manifest.store, folder.index, manifest.dimensions, cipher)
-        self._catalog = _open_current(manager, folder, self._store, self._segment, cipher)
+        self._catalog, self._store = _open_current(manager, manifest, folder, self._segment, cipher)
 
     def search(self, text: str, k: int = 5) -> list[SearchHit]:
         """The ``k`` chunks nearest to ``text``, best first.
@@ -66,27 +66,29 @@ class Searcher:
 
 def _open_current(
     manager: CheckpointManager,
+    manifest: Manifest,
     folder: BatchFolder,
-    store: VectorStore,
     segment: SegmentReader,
     cipher: Cipher | None,
-) -> Catalog:
-    """The catalogue, and the index brought up to it.
+) -> tuple[Catalog, VectorStore]:
+    """The catalogue, and an index brought up to it.
 
-    While another process works on the batch its catalogue is read as it stands, which is some
-    commit; otherwise both are brought to the last commit first, as after a crash.
+    While another process works on the batch, and with its index, its catalogue is read as it
+    stands, which is some commit, and indexed in memory; FAISS does that for every kind of store.
+    Otherwise both are brought to the last commit first, as after a crash.
     """
     if is_locked(folder):
         catalog = Catalog(folder.catalog, cipher)
-        if not store.is_shared:
-            rebuild_index(store, catalog, segment)
-        return catalog
+        store = open_store("faiss", folder.index, manifest.dimensions)  # in memory only
+        rebuild_index(store, catalog, segment)
+        return catalog, store
     with batch_lock(folder):
         commit = manager.load_commit(folder.batch_id)
         Catalog.recover(folder, commit, cipher).close()  # which seals it
         catalog = Catalog(folder.catalog, cipher)
+        store = open_store(manifest.store, folder.index, manifest.dimensions, cipher)
         if commit.next_row and store.load() != tag_of(commit):
             rebuild_index(store, catalog, segment)
             with suppress(OSError):  # the index in memory answers as well
                 store.save(tag_of(commit))
-        return catalog
+        return catalog, store

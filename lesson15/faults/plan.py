@@ -25,11 +25,12 @@ class FaultRule(BaseModel):
 
     point: FaultPoint
     kind: FaultKind
-    rate: float = Field(1.0, ge=0, le=1, allow_inf_nan=False)
+    # Strict: `true` and "1" are no numbers.
+    rate: float = Field(1.0, ge=0, le=1, allow_inf_nan=False, strict=True)
     documents: str = Field("*", description="Glob on the document's id or on its last part.")
-    nth: int | None = Field(None, ge=1)
-    times: int | None = Field(None, ge=1)
-    seconds: float = Field(0.5, ge=0, allow_inf_nan=False)
+    nth: int | None = Field(None, ge=1, strict=True)
+    times: int | None = Field(None, ge=1, strict=True)
+    seconds: float = Field(0.5, ge=0, allow_inf_nan=False, strict=True)
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
@@ -57,7 +58,7 @@ class FaultPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = 0
+    seed: int = Field(0, strict=True)
     rules: tuple[FaultRule, ...] = ()
 
     def to_json(self) -> str:

@@ -148,7 +148,6 @@ class FaultyStore:
         self._store = store
         self._injector = injector
         self._effects = effects
-        self.is_shared = store.is_shared
         self.rows = store.rows
         self.get = store.get
         self.search = store.search

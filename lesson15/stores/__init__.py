@@ -6,22 +6,36 @@ from pathlib import Path
 
 from lesson15.checkpoint.encryption import Cipher
 from lesson15.errors import UsageError
+from lesson15.plugins import Group, check_name, load
 from lesson15.stores.base import VectorStore
 
-__all__ = ["VectorStore", "check_encryptable", "open_store"]
+__all__ = ["VectorStore", "check_encryptable", "check_store", "open_store"]
+
+_BUILT_IN = ("faiss", "chroma")
+
+
+def check_store(name: str) -> None:
+    """Raise UnknownNameError unless there is a store called ``name``."""
+    check_name(Group.STORES, name, _BUILT_IN)
 
 
 def check_encryptable(name: str) -> None:
     """Raise UsageError if the store called ``name`` would keep vectors in clear."""
-    if name == "chroma":
+    if name != "faiss":
         raise UsageError(
-            problem="Chroma keeps its files in clear, and an encryption key is set. Use "
-            "--store faiss, or unset LESSON15_ENCRYPTION_KEY and LESSON15_ENCRYPTION_KEY_FILE."
+            problem=f"The store {name!r} keeps its files in clear, and an encryption key is set. "
+            "Use --store faiss, or unset LESSON15_ENCRYPTION_KEY and LESSON15_ENCRYPTION_KEY_FILE."
         )
 
 
 def open_store(name: str, path: Path, dimensions: int, cipher: Cipher | None = None) -> VectorStore:
-    """The vector store called ``name`` ("faiss" or "chroma") at ``path``."""
+    """The vector store called ``name`` (faiss, chroma or a plugin's) at ``path``.
+
+    Raises:
+        UnknownNameError: there is none.
+        PluginError: the plugin is broken.
+    """
+    check_store(name)
     if name == "faiss":
         from lesson15.stores.faiss_store import FaissStore
 
@@ -30,4 +44,5 @@ def open_store(name: str, path: Path, dimensions: int, cipher: Cipher | None = N
         from lesson15.stores.chroma_store import ChromaStore
 
         return ChromaStore(path, dimensions)
-    raise ValueError(f"unknown store {name!r}: choose faiss or chroma")
+    store: VectorStore = load(Group.STORES, name, _BUILT_IN)(path, dimensions)
+    return store

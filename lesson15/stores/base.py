@@ -14,11 +14,8 @@ Rows = NDArray[np.int64]
 class VectorStore(Protocol):
     """A derived index of normalised vectors; scores are cosine similarities.
 
-    ``is_shared``: processes that open it see each other's writes, so a reader must not rebuild it
-    while another process works on the batch.
+    One process at a time has it open: the one that holds the batch's lock.
     """
-
-    is_shared: bool
 
     def rows(self) -> Rows:
         """Every row in the index, in any order; a row that is there twice appears twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,11 @@ from lesson15.errors import MissingDependencyError
 from lesson15.stores.base import Rows, Vectors
 
 _SLICE = 5000  # Chroma refuses larger writes
+_clients = threading.Lock()  # Chroma counts the users of a folder, but not safely in threads
 
 
 class ChromaStore:
     """One collection per batch; Chroma writes as it goes, so ``save`` only records the tag."""
-
-    is_shared = True
 
     def __init__(self, path: Path, dimensions: int) -> None:
         try:
@@ -28,7 +28,8 @@ class ChromaStore:
         self._tag = folder / "lesson15.tag"
         self._dimensions = dimensions
         settings = chromadb.config.Settings(anonymized_telemetry=False)
-        self._client = chromadb.PersistentClient(path=str(folder), settings=settings)
+        with _clients:
+            self._client: Any = chromadb.PersistentClient(path=str(folder), settings=settings)
         self._collection: Any = self._make()
 
     def _make(self) -> Any:
@@ -93,4 +94,6 @@ class ChromaStore:
             return None
 
     def close(self) -> None:
-        """Nothing to release: the client is shared within the process."""
+        """Release the client: one that stayed open would not see what other processes write."""
+        with _clients:
+            self._client.close()

@@ -24,8 +24,6 @@ _PIECE_BYTES = 64 * 1024 * 1024  # AES-GCM takes 2 GiB at most at once
 class FaissStore:
     """An ``IndexIDMap2`` over an ``IndexFlatIP``: exact, and cosine for normalised vectors."""
 
-    is_shared = False
-
     def __init__(self, path: Path, dimensions: int, cipher: Cipher | None = None) -> None:
         self._cipher = cipher
         self._file = path.with_suffix(".faiss")

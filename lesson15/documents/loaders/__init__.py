@@ -1,6 +1,8 @@
-"""The loaders by file suffix. A plugin adds its own with :func:`register_loader`."""
+"""The loaders by file suffix; :func:`register_loader` and plugins add to them."""
 
 from __future__ import annotations
+
+from functools import cache
 
 from lesson15.documents.loaders import (
     csv_loader,
@@ -12,6 +14,7 @@ from lesson15.documents.loaders import (
 )
 from lesson15.documents.loaders.base import Loader
 from lesson15.errors import UsageError
+from lesson15.plugins import Group, load, names
 
 LOADERS: dict[str, Loader] = {
     ".txt": text_loader.load_plain,
@@ -24,12 +27,25 @@ LOADERS: dict[str, Loader] = {
     ".csv": csv_loader.load,
     ".json": json_loader.load,
 }
-"""Each supported suffix, in lower case with its dot, and what reads it."""
+"""Each built-in or registered suffix, in lower case with its dot, and what reads it."""
+
+
+def loaders() -> dict[str, Loader]:
+    """:data:`LOADERS` with those of installed plugins; raises PluginError for a broken one."""
+    _register_plugins()
+    return LOADERS
+
+
+@cache
+def _register_plugins() -> None:
+    built_in = [suffix.removeprefix(".") for suffix in LOADERS]
+    for name in names(Group.LOADERS):
+        register_loader(f".{name}", load(Group.LOADERS, name, built_in))
 
 
 def supported_types() -> str:
-    """The suffixes, for messages; what a plugin registers shows up too."""
-    return " ".join(LOADERS)
+    """The suffixes, for messages."""
+    return " ".join(loaders())
 
 
 def register_loader(suffix: str, loader: Loader) -> None:

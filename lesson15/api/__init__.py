@@ -1,0 +1,1 @@
+"""The service: batches over HTTP, for several users at once."""

@@ -1,0 +1,1 @@
+"""One module for each notebook; see :mod:`lesson15.course.exercise`."""

@@ -1,0 +1,53 @@
+"""What a session asks of the engine, as plain values that can cross a pipe."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.documents.scan import check_paths, scan
+from lesson15.engine.feed import Naming
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSpec:
+    """One batch and how it is to be run. ``paths`` may be left empty for a batch that exists."""
+
+    batch_id: str
+    state_dir: str
+    paths: list[str]
+    max_concurrent: int = 4
+    checkpoint_interval: int = 10
+    embedder: str | None = None
+    store: str | None = None
+    retry_delay: float = 0.1
+
+    @property
+    def exists(self) -> bool:
+        """Whether the batch has a checkpoint, so that it can be resumed."""
+        return CheckpointManager(self.state_dir).folder(self.batch_id).checkpoint.exists()
+
+    def from_manifest(self) -> BatchSpec:
+        """This spec with the paths, embedder and store that the batch was made with."""
+        manifest = CheckpointManager(self.state_dir).load_manifest(self.batch_id)
+        naming = Naming(manifest.base_dir)
+        paths = [naming.path(source) for source in manifest.sources or []]
+        return replace(self, paths=paths, embedder=manifest.embedder, store=manifest.store)
+
+    def doc_ids(self) -> list[str]:
+        """The ids of the batch's documents, in the order in which they are fed.
+
+        Raises:
+            PathNotFoundError: a path of a new batch is not there.
+        """
+        base_dir = os.getcwd()  # noqa: PTH109 - Naming works on strings
+        paths = self.paths
+        if self.exists:
+            base_dir = CheckpointManager(self.state_dir).load_manifest(self.batch_id).base_dir
+            paths = [path for path in paths if Path(path).exists()]
+        else:
+            check_paths(paths)
+        naming = Naming(base_dir)
+        return list(dict.fromkeys(naming.doc_id(path) for path in scan(paths)))

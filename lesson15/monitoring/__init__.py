@@ -1,0 +1,1 @@
+"""Watching batches: Prometheus metrics and JSON logs."""

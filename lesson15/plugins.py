@@ -1,0 +1,97 @@
+"""What other packages add to lesson15, found by their entry points.
+
+A package declares, for example::
+
+    [project.entry-points."lesson15.loaders"]
+    rst = "my_package:load_rst"
+
+and is used as soon as it is installed. Entry points rather than pluggy: each group has one object
+a name and no hook that several plugins answer together, which is all that pluggy would add.
+examples/lesson15-example-plugin has one of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from lesson15.errors import PluginError, UnknownNameError
+
+
+class Group(StrEnum):
+    """The groups of entry points, and what an entry of each must be."""
+
+    LOADERS = "lesson15.loaders"
+    """A :class:`~lesson15.documents.loaders.base.Loader`; the name is the suffix, without dot."""
+    EMBEDDERS = "lesson15.embedders"
+    """A callable that makes an :class:`~lesson15.embedding.Embedder` of the entry's name, with
+    an attribute ``dimensions``; the class of one will do."""
+    STORES = "lesson15.stores"
+    """A callable that makes a :class:`~lesson15.stores.VectorStore` of a path and a dimension."""
+    CHECKPOINT_BACKENDS = "lesson15.checkpoint_backends"
+    """A callable that makes a :class:`~lesson15.checkpoint.filesystem.FileSystem`."""
+    NOTIFIERS = "lesson15.notifiers"
+    """A callable that makes a :class:`~lesson15.notifications.Notifier`."""
+
+    @property
+    def noun(self) -> str:
+        """One of the group, for messages."""
+        return self.rpartition(".")[2].replace("_", " ").removesuffix("s")
+
+
+@cache
+def _entries(group: Group) -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=group):
+        other = found.setdefault(entry.name, entry)
+        if other.value != entry.value:  # the same one may be found twice on the path
+            raise _fault(group, entry, f"{_package(other)} has one of that name, too")
+    return found
+
+
+def names(group: Group) -> list[str]:
+    """The names of all plugins in ``group``."""
+    return sorted(_entries(group))
+
+
+def check_name(group: Group, name: str, built_in: Iterable[str]) -> None:
+    """Raise UnknownNameError unless ``name`` is built in, or that of a plugin."""
+    if name not in built_in and name not in _entries(group):
+        choices = ", ".join([*built_in, *names(group)])
+        raise UnknownNameError(what=group.noun, name=name, choices=choices)
+
+
+def load(group: Group, name: str, built_in: Iterable[str] = ()) -> Callable[..., Any]:
+    """The plugin ``name`` of ``group``.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        PluginError: it cannot be imported, is not callable, or takes a name of lesson15's own.
+    """
+    check_name(group, name, ())
+    entry = _entries(group)[name]
+    if name in built_in:
+        raise _fault(group, entry, f"lesson15 has a {group.noun} of that name of its own")
+    try:
+        plugin = entry.load()
+    except Exception as error:
+        raise _fault(group, entry, f"{type(error).__name__}: {error}") from error
+    if not callable(plugin):
+        raise _fault(group, entry, f"{entry.value} is not callable")
+    return plugin  # type: ignore[no-any-return]
+
+
+def fault(group: Group, name: str, detail: str) -> PluginError:
+    """The error that says what is wrong with the plugin ``name``."""
+    return _fault(group, _entries(group)[name], detail)
+
+
+def _fault(group: Group, entry: EntryPoint, detail: str) -> PluginError:
+    return PluginError(name=entry.name, group=group.value, package=_package(entry), detail=detail)
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else "unknown"

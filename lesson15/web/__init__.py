@@ -1,0 +1,1 @@
+"""The page for people: a Streamlit application that talks to the service over HTTP."""
