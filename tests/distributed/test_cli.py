@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from lesson15.distributed import DistributedProcessor
-from lesson15.distributed.queue import make_app, redacted
+from lesson15.distributed.queue import check_celery, make_app, redacted
 from lesson15.errors import MissingDependencyError
 from tests.distributed.brokers import free_port
 from tests.test_cli import lesson15
@@ -83,3 +84,17 @@ def test_deliveries_are_safe() -> None:
         assert conf.worker_prefetch_multiplier == 1
         assert conf.task_default_queue_type == queue_type
     assert conf.broker_transport_options["confirm_publish"]
+
+
+def test_the_command_line_starts_without_celery() -> None:
+    code = (
+        "import sys, lesson15.cli; print(sorted({'celery', 'kombu', 'redis'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_worker_without_celery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(MissingDependencyError):
+        check_celery()
