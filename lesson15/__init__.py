@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lesson15.checkpoint import CheckpointManager
+    from lesson15.distributed import DistributedProcessor
     from lesson15.engine.facade import run
     from lesson15.engine.processor import BatchProcessor
     from lesson15.engine.searching import Searcher
@@ -33,6 +34,7 @@ _HOMES = {
     "BatchReport": "lesson15.models",
     "BatchState": "lesson15.models",
     "CheckpointManager": "lesson15.checkpoint",
+    "DistributedProcessor": "lesson15.distributed",
     "DocStatus": "lesson15.models",
     "ErrorRecoveryManager": "lesson15.recovery",
     "ProcessingResult": "lesson15.models",
@@ -52,6 +54,7 @@ __all__ = [
     "BatchReport",
     "BatchState",
     "CheckpointManager",
+    "DistributedProcessor",
     "DocStatus",
     "ErrorRecoveryManager",
     "ProcessingResult",

@@ -184,6 +184,12 @@ class ParseTimeoutError(DocumentError):
     """
 
 
+class WorkerLostError(DocumentError):
+    """{path}: {count} workers in a row died or hung while they worked on it. The document is set
+    aside.
+    """
+
+
 class InvalidResultError(DocumentError):
     """{path}: the result failed validation ({detail})."""
 
@@ -245,6 +251,18 @@ class CorruptCheckpointError(StorageError):
 class SchemaTooNewError(StorageError):
     """The checkpoint at {path} has schema version {found}, and this lesson15 reads up to
     {supported}. Upgrade lesson15.
+    """
+
+
+class BrokerUnavailableError(StorageError):
+    """The broker at {url} cannot be reached ({detail}). Start it, or correct --broker or
+    LESSON15_BROKER_URL; what was done is safe.
+    """
+
+
+class ShardFailedError(StorageError):
+    """A shard failed on every attempt, the last time on {owner} ({detail}). Mend that, then run
+    `lesson15 resume`.
     """
 
 

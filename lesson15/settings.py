@@ -54,3 +54,12 @@ class Settings(BaseSettings):
     loop_lag_limit: float = Field(
         0.5, gt=0, description="Event-loop lag, in seconds, that lowers concurrency."
     )
+
+    broker_url: str | None = Field(None, description="Celery broker: redis://... or amqp://...")
+    shard_docs: int = Field(1000, ge=1, description="Documents in a shard, about.")
+    lease_seconds: float = Field(
+        10.0, ge=1, description="A worker without a sign of life for this long loses its shard."
+    )
+    broker_patience: float = Field(
+        300.0, ge=0, description="Seconds that the broker may be away before the batch aborts."
+    )

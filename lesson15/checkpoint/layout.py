@@ -65,7 +65,7 @@ class BatchFolder:
         """What other generations left behind."""
         if not self.generation:
             return list(self.root.glob("generation-*"))
-        kept = {self.checkpoint, self.data, self.lock, self.owner}
+        kept = {self.checkpoint, self.data, self.shards, self.lock, self.owner}
         return [path for path in self.root.iterdir() if path not in kept]
 
     @property
@@ -97,6 +97,11 @@ class BatchFolder:
     def index(self) -> Path:
         """Derived: the vector index, a file or a folder."""
         return self.data / "index"
+
+    @property
+    def shards(self) -> Path:
+        """The parts that workers do; there only while a distributed batch is unfinished."""
+        return self.root / "shards"
 
     @property
     def lock(self) -> Path:

@@ -14,6 +14,7 @@ from lesson15.cli import (  # noqa: F401 - importing them registers their comman
     replay,
     serve,
     views,
+    workers,
 )
 from lesson15.cli.common import ExitCode, app
 from lesson15.errors import EmbeddingModelError, StorageError, UsageError

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.cli.common import (
     AsJson,
     BatchId,
+    Broker,
     ExitCode,
     Interval,
     MaxConcurrent,
@@ -21,16 +23,26 @@ from lesson15.cli.common import (
     state_folder,
 )
 from lesson15.cli.faults import Faults, faults_of
+from lesson15.cli.workers import distributed_processor
 from lesson15.documents.loaders import supported_types
 from lesson15.documents.scan import check_paths, scan
-from lesson15.errors import EmbeddingModelError, Lesson15Error, NoDocumentsError, StorageError
+from lesson15.errors import (
+    EmbeddingModelError,
+    Lesson15Error,
+    NoDocumentsError,
+    StorageError,
+    UsageError,
+)
 from lesson15.models import BatchReport, BatchState, BatchStatus
 from lesson15.notifications import BatchEnded, check_notifiers, notify
 from lesson15.settings import Settings
 
 if TYPE_CHECKING:
+    from lesson15.distributed import DistributedProcessor
     from lesson15.engine.processor import BatchProcessor
     from lesson15.faults import FaultControl, FaultPlan
+
+    Processor = BatchProcessor | DistributedProcessor
 
 
 @app.command()
@@ -47,6 +59,10 @@ def run(
         str | None, typer.Option(help="Vector store: faiss, chroma, or of a plugin.")
     ] = None,
     faults: Faults = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Have workers do it (lesson15 worker).")
+    ] = False,
+    broker: Broker = None,
     as_json: AsJson = False,
 ) -> None:
     """Process documents as a new batch."""
@@ -57,14 +73,15 @@ def run(
     from lesson15.engine.processor import new_batch_id
 
     batch_id = batch_id or new_batch_id()
-    processor = _processor(
-        settings,
-        state_dir,
-        max_concurrent,
-        checkpoint_interval,
-        faults_of(faults, state_dir, batch_id),
-        embedder,
-        store,
+    if broker and not distributed:
+        raise UsageError(problem="--broker needs --distributed: only workers use a broker.")
+    if faults and distributed:
+        raise _faults_are_local()
+    limits = state_dir, max_concurrent, checkpoint_interval
+    processor: Processor = (
+        distributed_processor(broker, *limits, embedder, store)
+        if distributed
+        else _processor(settings, *limits, faults_of(faults, state_dir, batch_id), embedder, store)
     )
     _drive(processor, batch_id, processor.process_batch(paths, batch_id), as_json)
 
@@ -75,12 +92,19 @@ def resume(
     state_dir: StateDir = None,
     max_concurrent: MaxConcurrent = None,
     checkpoint_interval: Interval = None,
+    broker: Broker = None,
     faults: Faults = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a batch; a finished one is only looked over for changed files."""
-    chosen = faults_of(faults, state_dir, batch_id)
-    processor = _processor(Settings(), state_dir, max_concurrent, checkpoint_interval, chosen)
+    limits = state_dir, max_concurrent, checkpoint_interval
+    processor: Processor
+    if CheckpointManager(state_folder(state_dir)).folder(batch_id).shards.is_dir():
+        if faults:
+            raise _faults_are_local()
+        processor = distributed_processor(broker, *limits)
+    else:
+        processor = _processor(Settings(), *limits, faults_of(faults, state_dir, batch_id))
     _drive(processor, batch_id, processor.resume_batch(batch_id), as_json)
 
 
@@ -121,7 +145,11 @@ def _processor(
     )
 
 
-def _drive(processor: BatchProcessor, batch_id: str, work: Any, as_json: bool) -> NoReturn:  # noqa: FBT001, RUF100 - internal
+def _faults_are_local() -> UsageError:
+    return UsageError(problem="--faults strikes in this process: workers cannot be given any.")
+
+
+def _drive(processor: Processor, batch_id: str, work: Any, as_json: bool) -> NoReturn:  # noqa: FBT001, RUF100 - internal
     """Run ``work`` with a progress bar; Ctrl-C cancels once, kills the second time."""
     import asyncio
 
@@ -150,7 +178,7 @@ def _drive(processor: BatchProcessor, batch_id: str, work: Any, as_json: bool) -
     raise typer.Exit(ExitCode.DONE if is_clean else ExitCode.FAILURES)
 
 
-def _stop(processor: BatchProcessor, loop: Any) -> None:
+def _stop(processor: Processor, loop: Any) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.remove_signal_handler(name)
         signal.signal(name, signal.SIG_DFL)  # the next one ends the process at once
@@ -158,7 +186,7 @@ def _stop(processor: BatchProcessor, loop: Any) -> None:
     processor.cancel()
 
 
-def _resume_hint(processor: BatchProcessor, batch_id: str) -> str:
+def _resume_hint(processor: Processor, batch_id: str) -> str:
     return f"lesson15 resume {batch_id} --state-dir {processor.checkpoints.checkpoint_dir}"
 
 
@@ -179,7 +207,7 @@ def _print_report(report: dict[str, Any], as_json: bool, hint: str) -> None:  # 
 
 
 def _print_aborted(
-    processor: BatchProcessor,
+    processor: Processor,
     batch_id: str,
     error: Lesson15Error,
     as_json: bool,  # noqa: FBT001, RUF100 - internal

@@ -37,6 +37,10 @@ MaxConcurrent = Annotated[
 Interval = Annotated[
     int | None, typer.Option(min=1, help="Documents between two checkpoints [default: 10].")
 ]
+Broker = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Celery broker, redis://... or amqp://..."),
+]
 
 
 def state_folder(given: Path | None) -> Path:

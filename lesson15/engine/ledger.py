@@ -27,7 +27,7 @@ from lesson15.stores.catalog import Catalog
 
 T = TypeVar("T")
 _REBUILD_VECTORS = 10_000
-_INDEX_ERRORS = (OSError, MemoryError, RuntimeError)  # of the system; FAISS raises the last
+INDEX_ERRORS = (OSError, MemoryError, RuntimeError)  # of the system; FAISS raises the last
 
 
 def tag_of(commit: Commit) -> str:
@@ -245,7 +245,7 @@ class Ledger:
                     self._rebuild()
                 else:
                     self._update_store()
-            except _INDEX_ERRORS as error:
+            except INDEX_ERRORS as error:
                 raise CheckpointWriteError(path=self.log.folder.index, detail=error) from error
             self._added.clear()
             self._removed.clear()
@@ -283,7 +283,7 @@ class Ledger:
                 self._rebuild()
             assert self._store is not None  # noqa: S101 - loaded just above
             self._store.save(tag)
-        except _INDEX_ERRORS as error:
+        except INDEX_ERRORS as error:
             raise CheckpointWriteError(path=self.log.folder.index, detail=error) from error
 
     async def in_thread(self, func: Callable[..., T], *args: object) -> T:

@@ -220,7 +220,7 @@ class BatchProcessor:
                 if folder.has_batch:  # made while this process waited for the lock
                     raise self._exists(batch_id)
                 assert paths is not None  # noqa: S101 - a new batch has a source
-                self._create(checkpoints, batch_id, paths)
+                self.create(checkpoints, batch_id, paths)
             manifest = self._check(self.checkpoints.load_manifest(batch_id))
             batch_log = await asyncio.to_thread(BatchLog, checkpoints, batch_id, fs)
             folder, cipher = batch_log.folder, batch_log.cipher
@@ -250,8 +250,8 @@ class BatchProcessor:
         else:
             announce(self.listeners, record)
 
-    def _create(self, checkpoints: CheckpointManager, batch_id: str, paths: Paths) -> None:
-        """Write what makes the batch resumable: the manifest, then an empty checkpoint."""
+    def create(self, checkpoints: CheckpointManager, batch_id: str, paths: Paths) -> None:
+        """Write what makes the batch resumable, under its lock: manifest, then empty checkpoint."""
         embedder = self._embedder or self.settings.embedder
         name = embedder if isinstance(embedder, str) else embedder.name
         dimensions = dimensions_of(name) if isinstance(embedder, str) else embedder.dimensions

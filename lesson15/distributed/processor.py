@@ -1,0 +1,211 @@
+"""DistributedProcessor: the engine's front door, for batches that many machines work on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lesson15.checkpoint.filesystem import OsFileSystem
+from lesson15.checkpoint.layout import batch_lock
+from lesson15.distributed.coordinator import Coordinator, Listener
+from lesson15.distributed.merge import Merge
+from lesson15.distributed.plan import plan
+from lesson15.distributed.queue import CeleryQueue, ShardQueue, ShardTask, chosen_broker
+from lesson15.distributed.shards import Shards
+from lesson15.documents.scan import scan
+from lesson15.engine.feed import Naming
+from lesson15.engine.processor import BatchProcessor, Paths, new_batch_id
+from lesson15.errors import (
+    BatchExistsError,
+    BatchNotFoundError,
+    CheckpointWriteError,
+    UsageError,
+)
+from lesson15.models import BatchStatus
+from lesson15.progress import ProgressCallback, ProgressTracker
+from lesson15.settings import Settings
+
+T = TypeVar("T")
+_POLL_SECONDS = 0.1
+
+
+class DistributedProcessor:
+    """Cuts batches into shards, has workers (``lesson15 worker``) do them, and merges the result.
+
+    The batch that it leaves is a normal one: all that works on a batch works on it.
+
+    Args:
+        broker_url: ``redis://...`` or ``amqp://...``; ``LESSON15_BROKER_URL`` by default.
+        max_concurrent: documents that each worker works on at once, at most.
+        checkpoint_interval: documents of a shard between two checkpoints.
+        state_dir: folder of all batches' state, which every worker must see too.
+        embedder: "minilm" or "hashing".
+        store: "faiss" or "chroma".
+        settings: everything else; the environment (``LESSON15_*``) by default.
+        queue: another way to reach workers, for tests.
+
+    Example:
+        >>> processor = DistributedProcessor("redis://localhost", state_dir="/mnt/state")
+        >>> report = await processor.process_batch(["/mnt/docs"], "monday")
+    """
+
+    def __init__(
+        self,
+        broker_url: str | None = None,
+        max_concurrent: int = 10,
+        checkpoint_interval: int = 10,
+        *,
+        state_dir: Path | str | None = None,
+        embedder: str | None = None,
+        store: str | None = None,
+        settings: Settings | None = None,
+        queue: ShardQueue | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self._local = BatchProcessor(
+            max_concurrent,
+            checkpoint_interval,
+            state_dir=state_dir,
+            embedder=embedder,
+            store=store,
+            settings=self.settings,
+        )
+        self.checkpoints = self._local.checkpoints
+        self._queue = queue or CeleryQueue(chosen_broker(broker_url or self.settings.broker_url))
+        self._is_cancelled = False
+        self.progress_callbacks: list[ProgressCallback] = []
+        self.listeners: list[Listener] = []
+
+    def cancel(self) -> None:
+        """Stop: workers are told, what they have committed is kept, resume goes on."""
+        self._is_cancelled = True
+
+    async def process_batch(
+        self, doc_paths: Paths, batch_id: str | None = None, resume: bool = False
+    ) -> dict[str, Any]:
+        """Process ``doc_paths`` (files or folders that every worker sees) and return the report.
+
+        Returns:
+            The keys of :class:`lesson15.models.BatchReport`.
+
+        Raises:
+            UsageError: an unknown, existing or locked batch.
+            BrokerUnavailableError: the broker cannot be reached; resume goes on.
+            StorageError: the shared storage is at fault; resume goes on.
+        """
+        if isinstance(doc_paths, str | os.PathLike):
+            doc_paths = [doc_paths]
+        if not isinstance(doc_paths, Sequence):
+            doc_paths = list(doc_paths)  # planned again by another process after a crash
+        if resume and batch_id is None:
+            raise UsageError(problem="resume needs the batch_id of the batch to go on with.")
+        batch_id = batch_id or new_batch_id()
+        folder = self.checkpoints.folder(batch_id)
+        exists = folder.has_batch
+        state_dir = self.checkpoints.checkpoint_dir
+        if exists and not resume:
+            raise BatchExistsError(batch_id=batch_id, state_dir=state_dir)
+        if resume and not exists:
+            raise BatchNotFoundError(batch_id=batch_id, state_dir=state_dir)
+        try:
+            OsFileSystem().make_folder(folder.root)
+            with batch_lock(folder):
+                if not resume:
+                    if folder.has_batch:  # made while this process waited for the lock
+                        raise BatchExistsError(batch_id=batch_id, state_dir=state_dir)
+                    self._local.create(self.checkpoints, batch_id, doc_paths)
+                report = await self._run(
+                    batch_id, doc_paths, Shards(folder, self.checkpoints.keyring)
+                )
+        except OSError as error:
+            raise CheckpointWriteError(path=error.filename or folder.root, detail=error) from error
+        if resume and report["status"] == BatchStatus.FINISHED:
+            # What changed or vanished since it was settled is seen to here, as in any resume.
+            return await self._local.process_batch(doc_paths, batch_id, resume=True)
+        return report
+
+    async def resume_batch(self, batch_id: str) -> dict[str, Any]:
+        """As ``process_batch(..., resume=True)``, on the sources that the batch began with."""
+        manifest = self.checkpoints.load_manifest(batch_id)
+        naming = Naming(manifest.base_dir)
+        paths = [naming.path(source) for source in manifest.sources or []]
+        return await self.process_batch(list(filter(os.path.exists, paths)), batch_id, resume=True)
+
+    async def _run(self, batch_id: str, paths: Sequence[Any], shards: Shards) -> dict[str, Any]:
+        started = time.monotonic()
+        with ExitStack() as stack:
+            shards.prepare()
+            merge = await _in_thread(Merge, self.checkpoints, batch_id)
+            stack.callback(merge.close)
+            coordinator = Coordinator(
+                merge,
+                shards,
+                self._queue,
+                plan(
+                    scan(paths),
+                    Naming(merge.manifest.base_dir),
+                    merge.catalog,
+                    self.settings.shard_docs,
+                ),
+                ShardTask(
+                    batch_id=batch_id,
+                    max_concurrent=self._local.max_concurrent,
+                    checkpoint_interval=self._local.checkpoint_interval,
+                    lease_seconds=self.settings.lease_seconds,
+                ),
+                self.settings.broker_patience,
+            )
+            coordinator.listeners = self.listeners
+            await _in_thread(self._queue.waiting)  # a broker that is not there is told now
+            await _in_thread(coordinator.take_over_leftovers)
+            await self._drive(coordinator, merge, paths)
+            status = BatchStatus.FINISHED
+            if self._is_cancelled:
+                status = BatchStatus.CANCELLED
+                await _in_thread(coordinator.stop)
+            await _in_thread(merge.finish, status, time.monotonic() - started)
+            if status is BatchStatus.FINISHED:
+                await _in_thread(shards.delete_all)
+            return merge.report().to_dict()
+
+    async def _drive(self, coordinator: Coordinator, merge: Merge, paths: Sequence[Any]) -> None:
+        progress = ProgressTracker(merge.state.total_docs, merge.manifest.batch_id)
+        progress.callbacks.extend(self.progress_callbacks)
+        state = merge.state
+        progress.start_from(state.processed_docs, state.failed_docs + state.skipped_docs)
+        count = partial(sum, (1 for _ in scan(paths)))
+        counting = asyncio.get_running_loop().run_in_executor(None, count)
+        try:
+            while not self._is_cancelled and not await _in_thread(coordinator.step):
+                if counting.done():
+                    state.total_docs = max(counting.result(), state.settled_docs)
+                    progress.total_items = state.total_docs
+                if progress.callbacks:
+                    done, failed = await _in_thread(coordinator.settled)
+                    _advance(progress, done, failed)
+                await asyncio.sleep(_POLL_SECONDS)
+        finally:
+            counting.cancel()
+
+
+async def _in_thread(func: Callable[..., T], *args: object) -> T:
+    """Run ``func`` in a thread; a caller that is cancelled still waits for its end."""
+    work = asyncio.ensure_future(asyncio.to_thread(func, *args))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
+
+
+def _advance(progress: ProgressTracker, done: int, failed: int) -> None:
+    for _ in range(done - progress.completed):
+        progress.update_progress(True, "")  # noqa: FBT003, RUF100 - the contract's signature
+    for _ in range(failed - progress.failed):
+        progress.update_progress(False, "")  # noqa: FBT003, RUF100 - as above
