@@ -38,12 +38,12 @@ lint: $(VENV)/dev.done
 
 test: lint
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest tests $(foreach part,crash course service,--ignore tests/$(part))
+	$(BIN)/coverage run -m pytest tests $(foreach part,crash course distributed service,--ignore tests/$(part))
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/python tools/coverage_gate.py 95
 	$(BIN)/pytest tests/crash -n 2
-	$(BIN)/pytest tests/service tests/course
+	$(BIN)/pytest tests/service tests/course tests/distributed
 	rm -rf notebooks/work
 	$(BIN)/pytest --nbval-lax --nbval-cell-timeout=60 notebooks -n 2 --dist loadfile
 
@@ -55,6 +55,7 @@ bench: $(VENV)/bench.done
 	$(BIN)/python benchmarks/encryption.py
 	$(BIN)/python benchmarks/widgets.py
 	$(BIN)/python benchmarks/service.py
+	$(BIN)/python benchmarks/distributed.py overhead
 
 lock: $(VENV)/dev.done $(VENV)/bench.done
 	$(BIN)/python tools/lock.py

@@ -48,7 +48,7 @@ def main() -> None:
     torch = {"torch": base["torch"]}
     write("torch.txt", "# Installed first, so that nothing else chooses a torch.", torch, {})
     write("base.txt", "# What lesson15 needs. Written by `make lock`.", base, torch)
-    tested = ("dev", "chroma", "course", "service")
+    tested = ("dev", "chroma", "course", "service", "distributed")
     dev = closure([text for name in tested for text in extras[name]])
     write(
         "dev.txt", "# What the tests need besides. Written by `make lock`.\n-r base.txt", dev, base
