@@ -96,7 +96,7 @@ def measure_plan(count: int) -> dict[str, Any]:
         catalog = Catalog(folder / "catalog.sqlite")
         settled = [{"t": "doc", "id": f"x{n}", "s": "done", "n": 0} for n in range(10_000)]
         catalog.apply(settled, Position(1, 1))
-        seconds = timed(lambda: list(plan(paths, Naming(name), catalog, 1000)))
+        seconds = timed(lambda: list(plan(paths, Naming(name), catalog, 1000, 20)))
         catalog.close()
     return {"what": "plan", "documents": count, "docs_per_second": round(count / seconds)}
 

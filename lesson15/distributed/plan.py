@@ -21,7 +21,7 @@ _LOOKUP = 500
 
 
 def plan(
-    paths: Iterable[str], naming: Naming, catalog: Catalog, shard_docs: int
+    paths: Iterable[str], naming: Naming, catalog: Catalog, shard_docs: int, least_docs: int
 ) -> Iterator[list[str]]:
     """The documents of each shard, by id, the largest first; settled ones are left out.
 
@@ -30,6 +30,7 @@ def plan(
         naming: how paths become ids.
         catalog: knows what is settled.
         shard_docs: documents in a shard, about.
+        least_docs: documents in a shard at least, as it ends with a worker half idle.
     """
     source = iter(paths)
     fewest = _FEWEST_SHARDS
@@ -37,7 +38,7 @@ def plan(
         ids = list(dict.fromkeys(map(naming.doc_id, window)))
         settled = settled_among(ids, catalog)
         fresh = [doc_id for doc_id in ids if doc_id not in settled]
-        count = min(len(fresh), max(fewest, -(-len(fresh) // shard_docs)))
+        count = max(min(fewest, len(fresh) // least_docs), -(-len(fresh) // shard_docs))
         yield from deal([(doc_id, _size(naming.path(doc_id))) for doc_id in fresh], count)
         fewest = 1
 

@@ -152,6 +152,7 @@ class DistributedProcessor:
                     Naming(merge.manifest.base_dir),
                     merge.catalog,
                     self.settings.shard_docs,
+                    least_docs=2 * self._local.max_concurrent,
                 ),
                 ShardTask(
                     batch_id=batch_id,
@@ -182,14 +183,17 @@ class DistributedProcessor:
         count = partial(sum, (1 for _ in scan(paths)))
         counting = asyncio.get_running_loop().run_in_executor(None, count)
         try:
-            while not self._is_cancelled and not await _in_thread(coordinator.step):
+            is_done = False
+            while not (is_done or self._is_cancelled):
+                is_done = await _in_thread(coordinator.step)
                 if counting.done():
                     state.total_docs = max(counting.result(), state.settled_docs)
                     progress.total_items = state.total_docs
                 if progress.callbacks:
                     done, failed = await _in_thread(coordinator.settled)
                     _advance(progress, done, failed)
-                await asyncio.sleep(_POLL_SECONDS)
+                if not is_done:
+                    await asyncio.sleep(_POLL_SECONDS)
         finally:
             counting.cancel()
 

@@ -66,7 +66,7 @@ class Site:
         """A new coordinator, as after a crash of the one before; as many ``shards`` as planned."""
         self.merge = Merge(self.manager, "b")
         naming = Naming(self.merge.manifest.base_dir)
-        parts = plan(scan([self.docs]), naming, self.merge.catalog, shard_docs=1000)
+        parts = plan(scan([self.docs]), naming, self.merge.catalog, shard_docs=1000, least_docs=1)
         if shards is not None:
             sized = [(doc_id, 1) for part in parts for doc_id in part]
             parts = iter(deal(sized, shards))

@@ -51,10 +51,18 @@ def test_plan_leaves_out_what_is_settled_or_named_twice(tmp_path: Path, catalog:
     naming = Naming(str(tmp_path))
     settled = [{"t": "doc", "id": f"{number}.txt", "s": "done", "n": 0} for number in range(40)]
     catalog.apply(settled, Position(1, 1))
-    parts = list(plan(paths + paths[50:], naming, catalog, shard_docs=1000))
+    parts = list(plan(paths + paths[50:], naming, catalog, shard_docs=1000, least_docs=3))
     assert len(parts) == 16
     planned = [doc_id for part in parts for doc_id in part]
     assert sorted(planned) == sorted(f"{number}.txt" for number in range(40, 100))
+
+
+def test_a_small_batch_is_not_cut_into_crumbs(tmp_path: Path, catalog: Catalog) -> None:
+    paths = [str(tmp_path / f"{number}.txt") for number in range(25)]
+    sizes = [len(part) for part in plan(paths, Naming(str(tmp_path)), catalog, 1000, 10)]
+    assert sizes == [13, 12]
+    (alone,) = plan(paths[:3], Naming(str(tmp_path)), catalog, 1000, 10)
+    assert len(alone) == 3
 
 
 def test_plan_streams_a_window_at_a_time(tmp_path: Path, catalog: Catalog) -> None:
@@ -66,6 +74,6 @@ def test_plan_streams_a_window_at_a_time(tmp_path: Path, catalog: Catalog) -> No
             read += 1
             yield str(tmp_path / f"{read}.txt")
 
-    parts = plan(endless(), Naming(str(tmp_path)), catalog, shard_docs=10)
+    parts = plan(endless(), Naming(str(tmp_path)), catalog, shard_docs=10, least_docs=3)
     assert len(next(parts)) == 10
     assert read == 320

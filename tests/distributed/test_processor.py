@@ -59,7 +59,7 @@ async def test_a_batch_with_progress(
         10, 2, "finished"
     )  # fmt: skip
     assert report["seconds"] > 0
-    assert seen
+    assert (seen[-1].completed, seen[-1].failed) == (10, 2)
     assert [info.completed for info in seen] == sorted(info.completed for info in seen)
     assert verify("b", state).is_clean
     assert oracle.indexed(state, "b") == oracle.sequential(docs, "hashing")
