@@ -9,6 +9,7 @@ from lesson15.checkpoint.documents import Commit
 from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.journal import JournalWriter, Position
 from lesson15.checkpoint.layout import BatchFolder
+from lesson15.embedding import HashingEmbedder
 from lesson15.errors import CatalogError, UnknownNameError
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
@@ -48,6 +49,17 @@ def test_add_search_get_remove(store: VectorStore) -> None:
     store.add(np.array([], np.int64), np.empty((0, 8), np.float32))
     store.clear()
     assert len(store.rows()) == 0
+    store.close()
+
+
+def test_every_vector_is_found_by_itself(name: str, tmp_path: Path) -> None:
+    texts = [f"Document {number}, subject {number * 37}. " * 20 for number in range(300)]
+    vectors = HashingEmbedder(256).embed(texts)
+    store = open_store(name, tmp_path / "alike", 256)
+    for start in range(0, 300, 10):
+        store.add(np.arange(start, start + 10), vectors[start : start + 10])
+    scores = [store.search(vector, 1)[0][1] for vector in vectors]
+    assert min(scores) > 0.999
     store.close()
 
 

@@ -4,10 +4,9 @@
 # **Question.** One process is busy. Do two processes do twice as much? And what do you have to
 # give up?
 #
-# This notebook spreads one folder over several worker **processes on this machine**. What
-# lesson15 does not do yet is to spread a batch over several **machines**: that needs a queue that
-# all of them reach, and it is said so here plainly. The two hard parts, cutting the work up and
-# putting the results together, are the same.
+# This notebook first spreads one folder over several worker **processes on this machine**, by
+# hand, to see the two hard parts: cutting the work up and putting the results together. At the end
+# lesson15 does it by itself, with a queue that workers on other **machines** could reach as well.
 
 # %%
 import os
@@ -187,8 +186,84 @@ assert done == len(paths)
 # - **One report.** Somebody has to add up.
 # - **Freedom to change the number of shards.** With 5 in place of 4 most documents change their
 #   shard.
-# - Across machines also a shared folder or a queue, and clocks that differ. lesson15 does not do
-#   this yet.
+#
+# ## Beyond one machine
+#
+# So far this notebook dealt out the work and added up by hand. `lesson15 run --distributed` does
+# both: it cuts the batch into many shards, workers on any machine take them from a queue (Celery,
+# on Redis or RabbitMQ), and what they commit is merged into one normal batch. Files on shared
+# storage say what is true; the queue only says that there is work.
+#
+# Here broker, workers and coordinator are on one machine. It needs `redis-server` (Debian's package
+# of that name). Predict: one of two workers is killed in the midst of a shard. Who notices, and how
+# much is done twice?
+
+# %%
+import shutil
+import signal
+import socket
+import threading
+
+from lesson15.distributed import DistributedProcessor
+from lesson15.settings import Settings
+
+has_redis = shutil.which("redis-server") is not None
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+broker = f"redis://127.0.0.1:{port}/0"
+started = []
+
+
+def start(*command):
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
+    started.append(process)
+    return process
+
+
+if has_redis:
+    start("redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "")
+    worker = [sys.executable, "-m", "lesson15.cli", "worker"]
+    options = ["--broker", broker, "--state-dir", str(state)]
+    workers = [start(*worker, *options) for _ in range(2)]
+print("two workers wait" if has_redis else "no redis-server here: the next cells do nothing")
+
+# %% [markdown]
+# A lease of 3 seconds: a worker that gives no sign of life for so long loses its shard. (10 seconds
+# is the default.)
+
+# %%
+if has_redis:
+    processor = DistributedProcessor(
+        broker, 4, 5, state_dir=state, embedder="hashing", settings=Settings(lease_seconds=3)
+    )
+
+    def kill_one():
+        while not list(state.glob("distributed/**/lease.json")):
+            time.sleep(0.05)  # until a worker has a shard
+        os.killpg(workers[0].pid, signal.SIGKILL)  # with the process that works for it
+
+    threading.Thread(target=kill_one).start()
+    report = await processor.process_batch(paths, "distributed")
+    print(report["processed_docs"], "of", report["total_docs"], "done in", report["seconds"], "s")
+    assert report["processed_docs"] == len(paths)
+    assert workers[0].wait() == -9
+
+# %%
+if has_redis:
+    verification = lesson15.verify("distributed", state)
+    print(verification.documents, "documents, each once:", verification.is_clean)
+    assert verification.is_clean
+    for process in started:
+        process.terminate()
+        process.wait()
+
+# %% [markdown]
+# Nobody told the coordinator of the death. The lease of the dead worker stopped changing; so its
+# shard was closed, what it had committed was merged, and the rest went to the other worker. Closing
+# is a rename of the shard's folder: had the worker only been slow, its next commit would have found
+# no folder. That is called *fencing*, and it is why nothing is double.
 #
 # ## Exercises
 
