@@ -89,7 +89,8 @@ class CheckpointManager:
             CheckpointWriteError: disk full, no permission or another fault of the system; the
                 checkpoint before it stays.
         """
-        folder = self.folder(state.batch_id)
+        # The checkpoint lies beside all generations: no need to read which one counts.
+        folder = BatchFolder.of(self.checkpoint_dir, state.batch_id)
         if commit is None:
             is_new = not folder.checkpoint.exists()
             commit = self.new_commit() if is_new else self.load_commit(state.batch_id)
