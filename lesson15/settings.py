@@ -33,7 +33,7 @@ class Settings(BaseSettings):
 
     embed_timeout: float = Field(300.0, gt=0, description="Seconds for one micro-batch.")
     embed_batch_chunks: int = Field(
-        8, ge=1, description="Chunks in one micro-batch at most; on a GPU 64 or more."
+        4, ge=1, description="Chunks in one micro-batch at most; on a GPU 64 or more."
     )
 
     max_retries: int = Field(3, ge=0, description="Retries after a network timeout.")
