@@ -40,18 +40,6 @@ class Fingerprint:
         """``[size, mtime_ns, ctime_ns]``, ready for JSON."""
         return [self.size, self.mtime_ns, self.ctime_ns]
 
-    @classmethod
-    def from_list(cls, values: Sequence[int]) -> Fingerprint:
-        """The inverse of :meth:`to_list`.
-
-        Raises:
-            ValueError: ``values`` does not hold exactly three integers.
-        """
-        size, mtime_ns, ctime_ns = values
-        if not all(type(value) is int for value in values):
-            raise ValueError(f"a fingerprint is three integers, not {list(values)!r}")
-        return cls(size, mtime_ns, ctime_ns)
-
 
 @dataclass(frozen=True, slots=True)
 class ParseOptions:
