@@ -20,6 +20,7 @@ from lesson15.checkpoint.journal import Position, Record, read_journal
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.reducer import fold
 from lesson15.errors import EventOutOfRangeError
+from lesson15.events import Event, decode
 from lesson15.models import BatchState, DocStatus
 
 _STRIDE = 1000
@@ -67,8 +68,8 @@ class Recording:
     def __len__(self) -> int:
         return len(self._times)
 
-    def events(self, start: int = 0, stop: int | None = None) -> Iterator[Record]:
-        """Stream the records after event ``start`` up to event ``stop`` (or the last).
+    def events(self, start: int = 0, stop: int | None = None) -> Iterator[Event]:
+        """Stream the events after event ``start`` up to event ``stop`` (or the last).
 
         Raises:
             EventOutOfRangeError: there is no such event.
@@ -76,7 +77,7 @@ class Recording:
         stop = len(self) if stop is None else stop
         self._check(start)
         self._check(stop)
-        return self._read(start, stop)
+        return map(decode, self._read(start, stop))
 
     def _read(self, start: int, stop: int) -> Iterator[Record]:
         index, skipped = divmod(start, _STRIDE)
@@ -145,7 +146,7 @@ class Recording:
         """
         from lesson15.engine.transcript import fork  # numpy, for this alone
 
-        return fork(self._manager, self.batch_id, new_batch_id, self.events(0, n))
+        return fork(self._manager, self.batch_id, new_batch_id, self._read(0, n))
 
     def _check(self, n: int) -> None:
         if not 0 <= n <= len(self):

@@ -14,6 +14,7 @@ from lesson15.engine.feed import Feed, with_past
 from lesson15.engine.ledger import Ledger, message_of
 from lesson15.engine.work import DocumentOutcome, DocumentWork, SourceDocument
 from lesson15.errors import Lesson15Error, StorageError
+from lesson15.events import Event, decode
 from lesson15.logs import document_context, get_logger
 from lesson15.models import BatchStatus, DocStatus
 from lesson15.progress import ProgressTracker
@@ -21,16 +22,17 @@ from lesson15.recovery import Action, ErrorRecoveryManager, classify
 from lesson15.stores.catalog import CatalogRow
 
 log = get_logger(__name__)
-Listener = Callable[[Record], None]
+Listener = Callable[[Event], None]
 _REMOVAL_SLICE = 500
 _TOLD_AT_ONCE = {"doc", "gone", "retry", "limit", "fault"}
 
 
 def announce(listeners: list[Listener], record: Record) -> None:
     """Tell ``listeners``; one that raises must not stop the batch."""
+    event = decode(record)
     for listener in listeners:
         try:
-            listener(record)
+            listener(event)
         except Exception:
             log.exception("a listener failed", record=record["t"])
 
@@ -101,6 +103,9 @@ class BatchRun:
         Raises:
             StorageError: the system is at fault; what was committed stays.
         """
+        self._announce(
+            {"t": "opened", "batch": self.ledger.log.state.batch_id, "at": round(time.time(), 3)}
+        )
         watch = asyncio.create_task(self._monitor.watch())
         self._workers = [
             asyncio.create_task(self._run_worker(number)) for number in range(self.limit.maximum)
