@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lesson15.checkpoint import CheckpointManager
     from lesson15.distributed import DistributedProcessor
+    from lesson15.engine.batch import Batch
     from lesson15.engine.facade import run
     from lesson15.engine.processor import BatchProcessor
     from lesson15.engine.searching import Searcher
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from lesson15.settings import Settings
 
 _HOMES = {
+    "Batch": "lesson15.engine.batch",
     "BatchProcessor": "lesson15.engine.processor",
     "BatchReport": "lesson15.models",
     "BatchState": "lesson15.models",
@@ -50,6 +52,7 @@ _HOMES = {
 
 __version__ = "0.1.0"
 __all__ = [
+    "Batch",
     "BatchProcessor",
     "BatchReport",
     "BatchState",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from datetime import timedelta
 
 from lesson15.logs import get_logger
 from lesson15.models import ProgressInfo
@@ -33,8 +34,9 @@ class ProgressTracker:
     ) -> None:
         self.total_items = total_items
         self.batch_id = batch_id
-        self.completed = 0
-        self.failed = 0
+        self.completed_items = 0
+        self.failed_items = 0
+        self.start_time = time.time()
         self.callbacks: list[ProgressCallback] = []
         self._clock = clock
         self._samples: deque[tuple[float, int]] = deque([(clock(), 0)])
@@ -42,16 +44,16 @@ class ProgressTracker:
 
     def start_from(self, completed: int, failed: int) -> None:
         """Count documents settled in an earlier run, without taking them for speed."""
-        self.completed, self.failed = completed, failed
+        self.completed_items, self.failed_items = completed, failed
         self._baseline = completed + failed
         self._samples = deque([(self._clock(), 0)])
 
-    def update_progress(self, success: bool, doc_id: str) -> None:  # noqa: ARG002, FBT001, RUF100 - the contract's signature
+    async def update_progress(self, success: bool = True, doc_id: str | None = None) -> None:  # noqa: ARG002 - a part of the contract that subclasses may use
         """Count one document and tell the callbacks."""
         if success:
-            self.completed += 1
+            self.completed_items += 1
         else:
-            self.failed += 1
+            self.failed_items += 1
         now = self._clock()
         if now - self._samples[-1][0] >= _SAMPLE_SECONDS:
             self._samples.append((now, self._worked))
@@ -71,7 +73,7 @@ class ProgressTracker:
 
     @property
     def _worked(self) -> int:
-        return self.completed + self.failed - self._baseline
+        return self.completed_items + self.failed_items - self._baseline
 
     @property
     def rate(self) -> float:
@@ -80,25 +82,31 @@ class ProgressTracker:
         elapsed = self._clock() - then
         return (self._worked - count) / elapsed if elapsed > 0 else 0.0
 
-    def get_eta(self) -> float | None:
+    @property
+    def eta_seconds(self) -> float | None:
         """Estimated seconds left; 0 when done, None while there is no rate to go by."""
-        left = max(0, self.total_items - self.completed - self.failed)
+        left = max(0, self.total_items - self.completed_items - self.failed_items)
         if not left:
             return 0.0
         rate = self.rate
         return left / rate if rate > 0 else None
 
+    def get_eta(self) -> str:
+        """The estimated time left as text, such as "1:05:00" or "0:00:42"; "unknown" at first."""
+        seconds = self.eta_seconds
+        return "unknown" if seconds is None else str(timedelta(seconds=round(seconds)))
+
     def info(self) -> ProgressInfo:
         """The present reading."""
-        settled = self.completed + self.failed
+        settled = self.completed_items + self.failed_items
         percent = 100.0 * settled / self.total_items if self.total_items else 0.0
         return ProgressInfo(
             batch_id=self.batch_id,
             progress_percent=min(100.0, percent),
-            completed=self.completed,
-            failed=self.failed,
+            completed=self.completed_items,
+            failed=self.failed_items,
             total=self.total_items,
-            eta=self.get_eta(),
+            eta=self.eta_seconds,
             updated_at=time.time(),
             rate=self.rate,
         )

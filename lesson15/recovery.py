@@ -1,4 +1,4 @@
-"""What to do when something fails: a policy table, applied by tenacity.
+"""What to do when something fails: a policy table.
 
 | error           | action                                | retries | wait                |
 |-----------------|---------------------------------------|---------|---------------------|
@@ -13,27 +13,21 @@ A decision is a value: :func:`classify` maps an exception to a row of the table 
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 from typing import Any, TypeVar
-
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    wait_exponential,
-    wait_fixed,
-    wait_incrementing,
-    wait_random,
-)
-from tenacity.wait import wait_base
 
 from lesson15 import errors
 from lesson15.logs import get_logger
 
 T = TypeVar("T")
 log = get_logger(__name__)
+_LONGEST_WAIT_SECONDS = 60.0
 
 
 class Action(StrEnum):
@@ -99,7 +93,6 @@ class ErrorRecoveryManager:
         retry_delay: seconds; the fixed wait, the step of the linear one, and the first
             exponential one.
         sleep: how to wait, for tests.
-        on_pressure: called before each wait that a memory error causes.
     """
 
     def __init__(
@@ -107,25 +100,37 @@ class ErrorRecoveryManager:
         max_retries: int = 3,
         retry_delay: float = 1.0,
         *,
-        sleep: Callable[[float], Awaitable[None]] | None = None,
-        on_pressure: Callable[[], object] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.max_retries = max_retries
         self.retry_delay = retry_delay
-        self._sleep = sleep
-        self._on_pressure = on_pressure
-        self._waits: dict[Wait, wait_base] = {
-            Wait.NONE: wait_fixed(0),
-            Wait.FIXED: wait_fixed(retry_delay),
-            Wait.LINEAR: wait_incrementing(retry_delay, retry_delay),
-            Wait.EXPONENTIAL: wait_exponential(multiplier=retry_delay, max=60)
-            + wait_random(0, retry_delay),
-        }
+        self.sleep = sleep
 
     def retries_for(self, error: BaseException) -> int:
         """How often ``error`` is retried."""
         decision = classify(error)
         return self.max_retries if decision is NETWORK_TIMEOUT else decision.retries
+
+    def wait_before_retry(self, error: BaseException, attempt: int) -> float | None:
+        """Seconds to wait before another attempt, None if there is to be none.
+
+        Args:
+            error: what attempt number ``attempt`` failed with.
+            attempt: counted from 1.
+        """
+        if attempt > self.retries_for(error):
+            return None
+        delay = self.retry_delay
+        match classify(error).wait:
+            case Wait.FIXED:
+                return delay
+            case Wait.LINEAR:
+                return delay * attempt
+            case Wait.EXPONENTIAL:
+                jitter = random.uniform(0, delay)  # noqa: S311 - it spreads load, no secret
+                return min(delay * 2.0 ** (attempt - 1), _LONGEST_WAIT_SECONDS) + jitter
+            case Wait.NONE:
+                return 0.0
 
     async def execute_with_retry(
         self, func: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
@@ -133,59 +138,17 @@ class ErrorRecoveryManager:
         """``await func(*args, **kwargs)``, again and again as the table says.
 
         Raises:
-            Exception: the last error; its ``attempts`` attribute counts the calls.
+            Exception: the last error.
         """
-        return await self.recover(None, func, *args, **kwargs)
-
-    async def recover(
-        self,
-        first_error: Exception | None,
-        func: Callable[..., Awaitable[T]],
-        *args: Any,
-        **kwargs: Any,
-    ) -> T:
-        """As :meth:`execute_with_retry`, after a first attempt that ended in ``first_error``."""
-
-        async def attempt() -> T:
-            nonlocal first_error
-            if first_error is not None:
-                error, first_error = first_error, None
-                raise error
-            return await func(*args, **kwargs)
-
-        options: dict[str, Any] = {"sleep": self._sleep} if self._sleep else {}
-        retrying = AsyncRetrying(
-            stop=self._must_stop,
-            wait=self._wait,
-            before_sleep=self._before_sleep,
-            retry_error_callback=_reraise,
-            **options,
-        )
-        return await retrying(attempt)
-
-    def _must_stop(self, call: RetryCallState) -> bool:
-        error = _error_of(call)
-        return call.attempt_number > self.retries_for(error)
-
-    def _wait(self, call: RetryCallState) -> float:
-        return self._waits[classify(_error_of(call)).wait](call)
-
-    def _before_sleep(self, call: RetryCallState) -> None:
-        error = _error_of(call)
-        decision = classify(error)
-        log.warning("retrying", policy=decision.name, attempt=call.attempt_number, error=str(error))
-        if decision.lower_concurrency and self._on_pressure:
-            self._on_pressure()
-
-
-def _error_of(call: RetryCallState) -> BaseException:
-    assert call.outcome is not None  # noqa: S101 - tenacity sets it before it asks
-    error = call.outcome.exception()
-    assert error is not None  # noqa: S101 - only failures are asked about
-    return error
-
-
-def _reraise(call: RetryCallState) -> Any:
-    error = _error_of(call)
-    error.attempts = call.attempt_number  # type: ignore[attr-defined]
-    raise error
+        for attempt in count(1):
+            try:
+                return await func(*args, **kwargs)
+            except Exception as error:
+                wait = self.wait_before_retry(error, attempt)
+                if wait is None:
+                    raise
+                log.warning(
+                    "retrying", policy=classify(error).name, attempt=attempt, error=str(error)
+                )
+                await self.sleep(wait)
+        raise AssertionError  # the loop has no end

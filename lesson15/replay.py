@@ -16,11 +16,13 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from lesson15.checkpoint.journal import Position, Record, read_journal
+from lesson15.checkpoint.encryption import Keyring
+from lesson15.checkpoint.journal import Position
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.reducer import fold
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.errors import EventOutOfRangeError
-from lesson15.events import Event, decode
+from lesson15.events import Committed, DocRemoved, DocSettled, Event
 from lesson15.models import BatchState, DocStatus
 
 _STRIDE = 1000
@@ -42,28 +44,27 @@ class Recording:
         25
     """
 
-    def __init__(self, state_dir: Path | str, batch_id: str) -> None:
-        self._manager = CheckpointManager(state_dir)
+    def __init__(self, state_dir: Path | str, batch_id: str, keys: Keyring | None = None) -> None:
+        self._manager = CheckpointManager(state_dir, keyring=keys)
         self.batch_id = batch_id
-        _, commit = self._manager.load(batch_id)
-        self._journal = self._manager.folder(batch_id).journal
-        self._end = commit.position
-        self._cipher = self._manager.cipher(batch_id, commit)
+        self._documents: dict[str, DocStatus] = {}
+        self._documents_at = 0
+        self._manager.open(batch_id).use(self._load)
+
+    def _load(self, batch: StoredBatch) -> None:
+        self._batch = batch
         self._times = array("d")
         self._commits: list[int] = []
-        state, time, last = BatchState(batch_id), 0.0, Position()
-        self._marks = [(last, replace(state))]
-        entries = read_journal(self._journal, stop=self._end, cipher=self._cipher)
-        for last, record in entries:
-            fold(state, record)
-            time = max(time, record.get("at", time))
+        state, time = BatchState(self.batch_id), 0.0
+        self._marks = [(Position(), replace(state))]
+        for last, event in batch.events_from(Position()):
+            fold(state, event)
+            time = max(time, event.at or time)
             self._times.append(time)
-            if record["t"] == "commit":
+            if isinstance(event, Committed):
                 self._commits.append(len(self._times))
             if len(self._times) % _STRIDE == 0:
                 self._marks.append((last, replace(state)))
-        self._documents: dict[str, DocStatus] = {}
-        self._documents_at = 0
 
     def __len__(self) -> int:
         return len(self._times)
@@ -77,21 +78,21 @@ class Recording:
         stop = len(self) if stop is None else stop
         self._check(start)
         self._check(stop)
-        return map(decode, self._read(start, stop))
+        return self._read(start, stop)
 
-    def _read(self, start: int, stop: int) -> Iterator[Record]:
+    def _read(self, start: int, stop: int) -> Iterator[Event]:
         index, skipped = divmod(start, _STRIDE)
-        entries = read_journal(self._journal, self._marks[index][0], self._end, self._cipher)
-        for _, record in islice(entries, skipped, max(skipped, skipped + stop - start)):
-            yield record
+        entries = self._batch.events_from(self._marks[index][0])
+        for _, event in islice(entries, skipped, max(skipped, skipped + stop - start)):
+            yield event
 
     def seek(self, n: int) -> BatchState:
         """The state after ``n`` events; raises EventOutOfRangeError."""
         self._check(n)
         index = n // _STRIDE
         state = replace(self._marks[index][1])
-        for record in self._read(index * _STRIDE, n):
-            fold(state, record)
+        for event in self._read(index * _STRIDE, n):
+            fold(state, event)
         return state
 
     def time(self, n: int) -> float:
@@ -112,27 +113,27 @@ class Recording:
         call, in either direction. Raises EventOutOfRangeError.
         """
         self._check(n)
-        for record in self._read(self._documents_at, n):
-            if record["t"] == "doc":
-                self._documents[record["id"]] = DocStatus(record["s"])
-            elif record["t"] == "gone":
-                self._documents.pop(record["id"], None)
+        for event in self._read(self._documents_at, n):
+            if isinstance(event, DocSettled):
+                self._documents[event.doc_id] = event.status
+            elif isinstance(event, DocRemoved):
+                self._documents.pop(event.doc_id, None)
         while self._documents_at > n:
             start = max(n, (self._documents_at - 1) // _STRIDE * _STRIDE)
-            for record in reversed(list(self._read(start, self._documents_at))):
-                self._undo(record)
+            for event in reversed(list(self._read(start, self._documents_at))):
+                self._undo(event)
             self._documents_at = start
         self._documents_at = n
         return dict(self._documents)
 
-    def _undo(self, record: Record) -> None:
-        """A record names the verdict that it replaced, so it can be taken back."""
-        if record["t"] not in ("doc", "gone"):
+    def _undo(self, event: Event) -> None:
+        """An event names the verdict that it replaced, so it can be taken back."""
+        if not isinstance(event, DocSettled | DocRemoved):
             return
-        if "was" in record:
-            self._documents[record["id"]] = DocStatus(record["was"])
+        if event.previous_status is not None:
+            self._documents[event.doc_id] = event.previous_status
         else:
-            self._documents.pop(record["id"], None)
+            self._documents.pop(event.doc_id, None)
 
     def fork(self, n: int, new_batch_id: str) -> BatchState:
         """Make a batch ``new_batch_id`` beside this one, with its first ``n`` events; its state.
@@ -146,7 +147,7 @@ class Recording:
         """
         from lesson15.engine.transcript import fork  # numpy, for this alone
 
-        return fork(self._manager, self.batch_id, new_batch_id, self._read(0, n))
+        return fork(self._manager, self._batch, new_batch_id, self.events(0, n))
 
     def _check(self, n: int) -> None:
         if not 0 <= n <= len(self):

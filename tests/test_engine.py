@@ -29,6 +29,7 @@ from lesson15.errors import (
     StorageError,
     UsageError,
 )
+from lesson15.events import DocSettled, DocStarted, Event, LimitChanged
 from lesson15.models import BatchStatus, DocStatus
 from lesson15.settings import Settings
 
@@ -92,7 +93,9 @@ async def test_resume_sees_changed_new_touched_and_vanished_files(
     started: list[str] = []
     processor = make()
     processor.listeners.append(
-        lambda record: started.append(Path(record["id"]).name) if record["t"] == "started" else None
+        lambda event: (
+            started.append(Path(event.doc_id).name) if isinstance(event, DocStarted) else None
+        )
     )
     report = await processor.process_batch([docs], "b", resume=True)
     assert sorted(started) == ["d1.txt", "d3.txt", "empty.txt", "new.txt"]
@@ -246,7 +249,7 @@ async def no_op(document: SourceDocument) -> DocumentOutcome:
 
 async def test_other_work_over_a_stream(state: Path, make: Make) -> None:
     names = (f"doc{number % 600}" for number in range(1000))  # 400 of them come twice
-    report = await make(work=no_op, fingerprint=lambda path: None).process_batch(names, "b")
+    report = await make(work=no_op).process_batch(names, "b")
     assert report["total_docs"] == report["processed_docs"] == 600
     assert verify("b", state).is_clean
     with pytest.raises(UsageError, match="stream"):
@@ -311,10 +314,10 @@ async def test_pause_and_unpause(state: Path, make: Make) -> None:
     assert processor.progress("other") is None
     processor.pause()
     gate.open(20)
-    await wait_for(lambda: CheckpointManager(state).load_checkpoint("b").processed_docs == 2)
+    await wait_for(lambda: CheckpointManager(state).open("b").state.processed_docs == 2)
     await asyncio.sleep(0.05)
     assert len(gate.started) == 2
-    assert CheckpointManager(state).load_checkpoint("b").status is BatchStatus.PAUSED
+    assert CheckpointManager(state).open("b").state.status is BatchStatus.PAUSED
     processor.unpause("b")
     report = await batch
     assert report["processed_docs"] == 20
@@ -354,7 +357,7 @@ async def test_cancelling_the_caller_commits_too(state: Path, make: Make) -> Non
     batch.cancel()
     with pytest.raises(asyncio.CancelledError):
         await batch
-    saved = CheckpointManager(state).load_checkpoint("b")
+    saved = CheckpointManager(state).open("b").state
     assert (saved.processed_docs, saved.status) == (3, BatchStatus.CANCELLED)
 
 
@@ -381,13 +384,14 @@ async def test_retry_then_success_counts_attempts(make: Make) -> None:
             raise RuntimeError
         return DocumentOutcome()
 
-    records: list[dict[str, Any]] = []
+    events: list[Event] = []
     processor = make(work=work)
-    processor.listeners.append(records.append)
+    processor.listeners.append(events.append)
     report = await processor.process_batch(["flaky", "fine", "hopeless", "odd"], "b")
     assert report["processed_docs"] == 2
     assert calls == {"flaky": 3, "fine": 1, "hopeless": 4, "odd": 2}
-    attempts = {record["id"]: record.get("try", 1) for record in records if record["t"] == "doc"}
+    settled = [event for event in events if isinstance(event, DocSettled)]
+    attempts = {event.doc_id: event.attempts for event in settled}
     assert attempts == {"flaky": 3, "fine": 1, "hopeless": 4, "odd": 2}
     assert {failure["error"] for failure in report["failures"]} == {"TimeoutError", "RuntimeError"}
 
@@ -401,8 +405,6 @@ async def test_a_full_disk_under_other_work_aborts_by_name(make: Make) -> None:
 
 
 async def test_out_of_memory_lowers_concurrency(make: Make) -> None:
-    limits: list[int] = []
-    processor = make(max_concurrent=8)
     failed = False
 
     async def work(document: SourceDocument) -> DocumentOutcome:
@@ -410,26 +412,33 @@ async def test_out_of_memory_lowers_concurrency(make: Make) -> None:
         if not failed:
             failed = True
             raise MemoryError
-        limits.append(processor._runs["b"].limit.current)
         return DocumentOutcome()
 
-    processor._work = work
-    await processor.process_batch([f"d{n}" for n in range(100)], "b")
-    assert min(limits) <= 4
-    assert len(limits) == 100
+    limits: list[int] = []
+    processor = make(max_concurrent=8, work=work)
+    processor.listeners.append(
+        lambda event: limits.append(event.limit) if isinstance(event, LimitChanged) else None
+    )
+    report = await processor.process_batch([f"d{n}" for n in range(100)], "b")
+    assert limits[0] == 4
+    assert report["processed_docs"] == 100
 
 
 async def test_the_end_reaches_workers_that_a_low_limit_keeps_waiting(make: Make) -> None:
-    processor = make(max_concurrent=4)
+    is_low = asyncio.Event()
 
     async def work(document: SourceDocument) -> DocumentOutcome:
         if document.doc_id == "hopeless":
             raise MemoryError
-        while processor._runs["b"].limit.current > 1:  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0)
+        await is_low.wait()
         return DocumentOutcome()
 
-    processor._work = work
+    def look(event: Event) -> None:
+        if isinstance(event, LimitChanged) and event.limit == 1:
+            is_low.set()
+
+    processor = make(max_concurrent=4, work=work)
+    processor.listeners.append(look)
     batch = processor.process_batch(["d0", "d1", "d2", "hopeless"], "b")
     report = await asyncio.wait_for(batch, 20)
     assert (report["processed_docs"], report["failed_docs"]) == (3, 1)
@@ -465,7 +474,7 @@ class FillingDisk(OsFileSystem):
 async def test_a_full_disk_aborts_and_resumes(docs: Path, state: Path, make: Make) -> None:
     with pytest.raises(CheckpointWriteError, match="No space left"):
         await make(fs=FillingDisk(20_000)).process_batch([docs], "b")
-    saved = CheckpointManager(state).load_checkpoint("b")
+    saved = CheckpointManager(state).open("b").state
     assert 0 < saved.processed_docs < 10
     interrupted = verify("b", state)
     assert interrupted.is_clean, interrupted.faults
@@ -507,7 +516,7 @@ async def test_search_while_the_batch_runs(docs: Path, state: Path, make: Make) 
     processor = make(embedder=Stalling(), max_concurrent=1, interval=2)
     batch = asyncio.create_task(processor.process_batch(sorted(docs.glob("d*.txt")), "b"))
     await wait_for(lambda: (state / "b" / "checkpoint.json").exists())
-    await wait_for(lambda: CheckpointManager(state).load_checkpoint("b").processed_docs >= 8)
+    await wait_for(lambda: CheckpointManager(state).open("b").state.processed_docs >= 8)
     searcher = await asyncio.to_thread(Searcher, "b", state)
     assert Path(searcher.search("subject 111", 1)[0].doc_id).name == "d3.txt"
     searcher.close()
@@ -570,10 +579,11 @@ async def test_verify_finds_a_wrong_index(docs: Path, state: Path, make: Make) -
 async def test_verify_finds_a_wrong_count(docs: Path, state: Path, make: Make) -> None:
     await make().process_batch([docs], "b")
     manager = CheckpointManager(state)
-    saved = manager.load_checkpoint("b")
+    saved = await manager.load_checkpoint("b")
+    assert saved is not None
     saved.processed_docs += 1
     saved.total_docs += 5
-    manager.save_checkpoint(saved)
+    await manager.save_checkpoint(saved)
     faults = " ".join(verify("b", state).faults)
     assert "processed_docs is 11" in faults
     assert "should be done" in faults

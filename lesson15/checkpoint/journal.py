@@ -13,15 +13,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import orjson
 
 from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.filesystem import FileSystem, open_log
 from lesson15.errors import CorruptCheckpointError, StateReadError
-
-Record = dict[str, Any]
+from lesson15.events import Event, decode, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,11 @@ class Position:
 
 
 class JournalWriter:
-    """Appends records after ``start``. Records stay in memory until :meth:`flush`."""
+    """Appends events after ``start``.
+
+    Appending only encodes: :meth:`take` hands out the lines since the last call, and
+    :meth:`write` puts such lines into the file, perhaps in another thread.
+    """
 
     def __init__(
         self, fs: FileSystem, path: Path, start: Position, cipher: Cipher | None = None
@@ -46,28 +49,32 @@ class JournalWriter:
 
     @property
     def position(self) -> Position:
-        """The end of the journal, counting records that are not flushed yet."""
+        """The end of the journal, counting lines that are not written yet."""
         return Position(self._offset, self._crc)
 
-    def append(self, record: Record) -> None:
-        """Add one record, a JSON object."""
-        payload = orjson.dumps(record)
+    def append(self, event: Event) -> None:
+        """Add one event."""
+        payload = orjson.dumps(encode(event))
         if self._cipher is not None:
             payload = self._cipher.seal_text(payload, _place(self._offset, self._crc))
         self._crc = zlib.crc32(payload, self._crc)
         self._lines.append(b"%08x %b\n" % (self._crc, payload))
         self._offset += len(payload) + 10
 
-    def flush(self) -> None:
-        """Write the records to the file and make them durable."""
-        if self._lines:
-            data = b"".join(self._lines)
-            self._lines.clear()
+    def take(self) -> bytes:
+        """The lines appended since the last call; they must be written in this order."""
+        data = b"".join(self._lines)
+        self._lines.clear()
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Write lines from :meth:`take` and make them durable; raises OSError."""
+        if data:
             self._file.write(data)
             self._file.fsync()
 
     def close(self) -> None:
-        """Close the file; records that were not flushed are dropped."""
+        """Close the file; events that were not written are dropped."""
         self._file.close()
 
 
@@ -113,12 +120,12 @@ def read_journal(
     start: Position = Position(),
     stop: Position | None = None,
     cipher: Cipher | None = None,
-) -> Iterator[tuple[Position, Record]]:
-    """Yield each record with the position after it, from ``start`` to ``stop`` (or the end).
+) -> Iterator[tuple[Position, Event]]:
+    """Yield each event with the position after it, from ``start`` to ``stop`` (or the end).
 
     Raises:
-        CorruptCheckpointError: a line does not match its checksum, or the chain does not end
-            exactly at ``stop``.
+        CorruptCheckpointError: a line does not match its checksum or is no event, or the chain does
+            not end exactly at ``stop``.
         StateReadError: the file cannot be opened.
     """
     offset, crc = start.offset, start.crc
@@ -138,8 +145,12 @@ def read_journal(
                 )
             if cipher is not None:
                 payload = cipher.open_text(payload, _place(offset, before), path)
+            try:
+                event = decode(orjson.loads(payload))
+            except ValueError as error:
+                raise CorruptCheckpointError(path=path, detail=str(error)) from error
             offset += len(line)
-            yield Position(offset, crc), orjson.loads(payload)
+            yield Position(offset, crc), event
     if Position(offset, crc) != stop:
         raise CorruptCheckpointError(
             path=path, detail=f"the journal does not end where the checkpoint says, at {offset}"

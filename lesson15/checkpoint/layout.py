@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -131,12 +133,9 @@ def batch_lock(folder: BatchFolder) -> Iterator[None]:
         raise CheckpointWriteError(path=folder.lock, detail=error) from error
     try:
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
-        folder.owner.write_text(json.dumps(owner), encoding="utf-8")
+        with suppress(OSError):  # it serves a message alone: a full disk is no reason to stop
+            folder.owner.write_text(json.dumps(owner), encoding="utf-8")
         yield
-    except OSError as error:
-        if error.filename != str(folder.owner):
-            raise
-        raise CheckpointWriteError(path=folder.owner, detail=error) from error
     finally:
         with suppress(OSError):
             folder.owner.unlink()
@@ -144,15 +143,17 @@ def batch_lock(folder: BatchFolder) -> Iterator[None]:
 
 
 def is_locked(folder: BatchFolder) -> bool:
-    """Whether some process works on the batch right now."""
-    if not folder.lock.exists():
-        return False
-    lock = FileLock(folder.lock, timeout=0, thread_local=False)
+    """Whether some process works on the batch right now; asking needs no right to write."""
     try:
-        lock.acquire()
-    except (Timeout, OSError):
-        return True
-    lock.release()
+        descriptor = os.open(folder.lock, os.O_RDONLY)
+    except OSError:
+        return False  # nobody ever locked it, or nobody here can
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    finally:
+        os.close(descriptor)  # which releases the lock
     return False
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,25 +23,21 @@ from numpy.typing import NDArray
 from lesson15.checkpoint.encryption import OVERHEAD, Cipher
 from lesson15.checkpoint.filesystem import FileSystem, open_log
 from lesson15.errors import CorruptCheckpointError
+from lesson15.events import BlockRef
 
 Vectors = NDArray[np.float32]
 
 _HEADER = struct.Struct("<4sIIII")
 _MAGIC = b"L15S"
-_FLUSH_BYTES = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class BlockRef:
-    """Where a block lies: byte offset, length in bytes, and its CRC-32 (in clear)."""
-
-    offset: int
-    length: int
-    crc: int
+_WRITE_BYTES = 4 * 1024 * 1024  # at once
 
 
 class SegmentWriter:
-    """Appends blocks after byte ``start``; at most a few MiB wait in memory."""
+    """Appends blocks after byte ``start``.
+
+    Appending only encodes: :meth:`take` hands out the blocks since the last call, and
+    :meth:`write` puts such blocks into the file, perhaps in another thread.
+    """
 
     def __init__(
         self, fs: FileSystem, path: Path, start: int, cipher: Cipher | None = None
@@ -49,10 +45,9 @@ class SegmentWriter:
         self._cipher = cipher
         self.overhead = OVERHEAD if cipher is not None else 0
         self._file = open_log(fs, path)
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
-        self._is_dirty = False
+        self._blocks: list[bytes] = []
         self.offset = start
+        self.waiting_bytes = 0
 
     def append(self, vectors: Vectors, texts: list[str]) -> BlockRef:
         """Add one document's ``vectors`` (chunks x dimensions) and ``texts`` (one a chunk)."""
@@ -70,30 +65,34 @@ class SegmentWriter:
         if self._cipher is not None:
             block = self._cipher.seal(block, f"segment:{self.offset}")
         ref = BlockRef(self.offset, len(block), crc)
-        self._pending.append(block)
-        self._pending_bytes += len(block)
+        self._blocks.append(block)
+        self.waiting_bytes += len(block)
         self.offset += len(block)
-        if self._pending_bytes >= _FLUSH_BYTES:
-            self._write()
         return ref
 
-    def flush(self) -> None:
-        """Write what waits and make every block durable."""
-        self._write()
-        if self._is_dirty:
-            self._file.fsync()
-            self._is_dirty = False
+    def take(self) -> list[bytes]:
+        """The blocks appended since the last call; they must be written in this order."""
+        blocks, self._blocks = self._blocks, []
+        self.waiting_bytes = 0
+        return blocks
 
-    def _write(self) -> None:
-        if self._pending:
-            data = b"".join(self._pending)
-            self._pending.clear()
-            self._pending_bytes = 0
-            self._is_dirty = True
-            self._file.write(data)
+    def write(self, blocks: Sequence[bytes]) -> None:
+        """Write blocks from :meth:`take` and make them durable; raises OSError."""
+        part: list[bytes] = []
+        size = 0
+        for block in blocks:
+            part.append(block)
+            size += len(block)
+            if size >= _WRITE_BYTES:
+                self._file.write(b"".join(part))
+                part, size = [], 0
+        if part:
+            self._file.write(b"".join(part))
+        if blocks:
+            self._file.fsync()
 
     def close(self) -> None:
-        """Close the file; blocks that were not flushed are dropped."""
+        """Close the file; blocks that were not written are dropped."""
         self._file.close()
 
 

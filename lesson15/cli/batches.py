@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.cli.common import (
     AsJson,
     BatchId,
@@ -187,7 +188,7 @@ def _stop(processor: Processor, loop: Any) -> None:
 
 
 def _resume_hint(processor: Processor, batch_id: str) -> str:
-    return f"lesson15 resume {batch_id} --state-dir {processor.checkpoints.checkpoint_dir}"
+    return f"lesson15 resume {batch_id} --state-dir {processor.checkpoint_manager.checkpoint_dir}"
 
 
 def _print_report(report: dict[str, Any], as_json: bool, hint: str) -> None:  # noqa: FBT001, RUF100 - internal
@@ -214,8 +215,8 @@ def _print_aborted(
 ) -> None:
     hint = _resume_hint(processor, batch_id)
     print(f"Aborted: {error}\nTo go on: {hint}", file=sys.stderr)
-    found = processor.checkpoints.try_load(batch_id)
-    state = found if isinstance(found, BatchState) else BatchState(batch_id)
+    found = processor.checkpoint_manager.try_open(batch_id)
+    state = found.state if isinstance(found, StoredBatch) else BatchState(batch_id)
     report = BatchReport.of(state, BatchStatus.ABORTED, [], str(error)).to_dict()
     if as_json:
         print_json(report)

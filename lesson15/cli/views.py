@@ -8,25 +8,25 @@ from typing import Annotated, Any
 import typer
 
 from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.checkpoint.view import view_of
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.cli.common import AsJson, BatchId, ExitCode, StateDir, app, print_json, state_folder
 from lesson15.errors import BatchKeyError, InvalidKeyError
-from lesson15.models import BatchState
 
 
 @app.command()
 def status(batch_id: BatchId, state_dir: StateDir = None, as_json: AsJson = False) -> None:
     """Show how far a batch is, by its last checkpoint."""
-    manager = CheckpointManager(state_folder(state_dir))
-    state = manager.load_checkpoint(batch_id)
-    view = view_of(manager, state)
+    from lesson15.engine.batch import Batch
+
+    with Batch.open(state_folder(state_dir), batch_id) as batch:
+        view = batch.status()
     if as_json:
         print_json(view)
     else:
         print(
             f"{batch_id}: {view['status']}, {view['progress_percent']:.1f} % of "
-            f"{state.total_docs} documents; {state.processed_docs} done, "
-            f"{state.failed_docs} failed, {state.skipped_docs} skipped"
+            f"{view['total_docs']} documents; {view['processed_docs']} done, "
+            f"{view['failed_docs']} failed, {view['skipped_docs']} skipped"
         )
 
 
@@ -36,9 +36,9 @@ def list_batches(state_dir: StateDir = None, as_json: AsJson = False) -> None:
     manager = CheckpointManager(state_folder(state_dir))
     batches: list[dict[str, Any]] = []
     for batch_id in manager.list_checkpoints():
-        found = manager.try_load(batch_id)
-        if isinstance(found, BatchState):
-            batches.append(view_of(manager, found))
+        found = manager.try_open(batch_id)
+        if isinstance(found, StoredBatch):
+            batches.append(found.status())
         else:
             shown = "encrypted" if isinstance(found, BatchKeyError | InvalidKeyError) else "damaged"
             batches.append({"batch_id": batch_id, "status": shown, "error": str(found)})

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.distributed.merge import Merge
 from lesson15.distributed.plan import halves
 from lesson15.distributed.queue import ShardQueue, ShardTask
@@ -311,8 +312,8 @@ class Coordinator:
 
     def _state_of(self, shard: _Shard) -> BatchState | None:
         """As last committed; None if a network file system shows half of a commit."""
-        state = self._shards.open.try_load(shard.shard_id)
-        return state if isinstance(state, BatchState) else None
+        found = self._shards.open.try_open(shard.shard_id)
+        return found.state if isinstance(found, StoredBatch) else None
 
     def _tell(self, what: str, shard: _Shard, **details: Any) -> None:
         event = {"t": what, "shard": shard.shard_id, "at": time.time(), **details}

@@ -1,43 +1,71 @@
-"""Merging shards into their batch, which is a normal one: its log, catalogue and index.
+"""Merging shards into their batch, which is a normal one, by its one writer.
 
-A shard is absorbed in one commit of the batch's log. Documents that the catalogue knows are
-passed over, so absorbing a shard again, after a crash between the commit and the shard's removal,
-adds nothing.
+A shard is absorbed and then committed. Documents that the catalogue knows are passed over, so
+absorbing a shard again, after a crash between the commit and the shard's removal, adds nothing.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import asyncio
+import sys
+from collections.abc import Coroutine, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
 
-import numpy as np
-
-from lesson15.checkpoint.batch_log import BatchLog
-from lesson15.checkpoint.documents import Commit
-from lesson15.checkpoint.journal import Record, read_journal
 from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.checkpoint.segment import BlockRef, SegmentReader, Vectors
+from lesson15.checkpoint.segment import Vectors
+from lesson15.checkpoint.state_files import Manifest
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.distributed.plan import settled_among
-from lesson15.engine.ledger import INDEX_ERRORS, rebuild_index, tag_of
-from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
+from lesson15.engine.writer import Writer
+from lesson15.errors import CorruptCheckpointError
+from lesson15.events import AttemptFailed, DocRemoved, DocSettled, Event, FaultInjected, now
 from lesson15.logs import get_logger
-from lesson15.models import BatchReport, BatchStatus
-from lesson15.stores import VectorStore, open_store
+from lesson15.models import BatchReport, BatchState, BatchStatus, DocStatus
+from lesson15.stores import open_store
 from lesson15.stores.catalog import Catalog
 
+T = TypeVar("T")
 log = get_logger(__name__)
+_SLICE = 64  # documents read from a shard before they are written
+Entry = tuple[Event, tuple[Vectors, list[str]] | None]
 
 
 class Merge:
-    """The batch ``batch_id``, open for writing under its lock; used by one thread at a time."""
+    """The batch ``manifest`` describes, open for writing under its lock.
 
-    def __init__(self, manager: CheckpointManager, batch_id: str) -> None:
-        self.manifest = manager.load_manifest(batch_id)
-        self._log = BatchLog(manager, batch_id, manager.fs)
-        self.state = self._log.state
-        self._store: VectorStore | None = None
-        self.catalog = Catalog.recover(self._log.folder, self._log.committed, self._log.cipher)
+    Used by one thread at a time, never that of ``loop``, which ``writer`` belongs to.
+    """
+
+    def __init__(self, writer: Writer, manifest: Manifest, loop: asyncio.AbstractEventLoop) -> None:
+        self.manifest = manifest
+        self._writer = writer
+        self._loop = loop
+
+    @classmethod
+    async def open(cls, manager: CheckpointManager, batch_id: str) -> Merge:
+        """Recover the batch and open it; raises as :class:`Writer`."""
+        batch = await asyncio.to_thread(manager.open, batch_id)
+        manifest = batch.manifest
+        writer = await Writer.open(
+            batch,
+            manager.fs,
+            lambda: open_store(
+                manifest.store, batch.folder.index, manifest.dimensions, batch.cipher
+            ),
+            sys.maxsize,  # a shard is committed as a whole
+        )
+        return cls(writer, manifest, asyncio.get_running_loop())
+
+    @property
+    def state(self) -> BatchState:
+        """The counts of the batch."""
+        return self._writer.state
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue of the batch, as of the last commit."""
+        return self._writer.catalog
 
     def absorb(self, shards: CheckpointManager, shard_id: str) -> list[str]:
         """Add what a closed shard has committed, commit it, and return what is left of the shard.
@@ -52,120 +80,73 @@ class Merge:
             CorruptCheckpointError: it is damaged so that its documents are not known.
             CheckpointWriteError: the system refused; the last commit stays in force.
         """
-        documents = shards.load_manifest(shard_id).sources or []
+        shard = shards.open(shard_id)
+        documents = shard.manifest.sources or []
         settled = settled_among(documents, self.catalog)
-        added: list[tuple[int, Vectors]] = []
+        entries = _committed(shard, settled)
         try:
-            for record, vectors, texts in _committed(shards, shard_id):
-                if record["id"] in settled:
-                    continue
-                if record["t"] == "doc":
-                    settled.add(record["id"])
-                if vectors is not None:
-                    record["row"], ref = self._log.append_block(vectors, texts)
-                    record["seg"] = [ref.offset, ref.length, ref.crc]
-                    added.append((record["row"], vectors))
-                self._log.append(record)
+            while part := list(islice(entries, _SLICE)):
+                self._do(self._append(part))
         except CorruptCheckpointError as error:
             log.warning("shard damaged", shard=shard_id, error=str(error))
-        self._commit(added)
+        self._do(self._writer.commit())
         return [doc_id for doc_id in documents if doc_id not in settled]
+
+    async def _append(self, entries: Iterable[Entry]) -> None:
+        for event, content in entries:
+            if isinstance(event, DocSettled):
+                await self._writer.settle(event, content=content)
+            else:
+                self._writer.append(event)
 
     def give_up(self, doc_id: str, error: Exception, attempts: int) -> None:
         """Put a document on the dead-letter list."""
-        self._log.append(
-            {
-                "t": "doc", "id": doc_id, "s": "failed", "n": 0, "at": round(time.time(), 3),
-                "sec": 0.0, "w": 0, "err": str(error), "et": type(error).__name__, "try": attempts,
-            }
-        )  # fmt: skip
-        self._commit()
-
-    def finish(self, status: BatchStatus, seconds: float) -> None:
-        """Put the end on record and, unless more is to come, save the index."""
-        state = self.state
-        if status is BatchStatus.FINISHED and state.settled_docs != state.total_docs:
-            total = {"t": "total", "n": state.settled_docs, "at": time.time()}
-            self._log.append(total)
-        if self._log.has_run or state.status is not status:
-            at = time.time()
-            end = {"t": "end", "status": status.value, "seconds": round(seconds, 3), "at": at}
-            self._log.append(end)
-            self._commit()
-        if status is BatchStatus.FINISHED:
-            self._save_index()
-
-    def report(self) -> BatchReport:
-        """What the batch has come to."""
-        return BatchReport.of(self.state, self.state.status, self.catalog.failures())
-
-    def close(self) -> None:
-        """Close the files; what was not committed is dropped."""
-        self._log.close()
-        self.catalog.close()
-        if self._store is not None:
-            self._store.close()
-
-    def _commit(self, added: Sequence[tuple[int, Vectors]] = ()) -> None:
-        """Commit what was appended, with the vectors ``added`` (first row, chunks x dimensions)."""
-        if not self._log.is_dirty:
-            return
-        before = self._log.committed
-        self.catalog.apply(self._log.commit(), self._log.committed.position)
-        if added:
-            with self._index_errors():
-                store, is_current = self._current_store(before)
-                if not is_current:
-                    self._rebuild(store)
-                    return
-                rows = np.concatenate([np.arange(row, row + len(part)) for row, part in added])
-                store.add(rows, np.concatenate([part for _, part in added]))
-
-    def _current_store(self, commit: Commit) -> tuple[VectorStore, bool]:
-        """The index, and whether it reflects ``commit``: once loaded it is kept up to date."""
-        if self._store is not None:
-            return self._store, True
-        manifest = self.manifest
-        self._store = open_store(
-            manifest.store, self._log.folder.index, manifest.dimensions, self._log.cipher
+        event = DocSettled(
+            doc_id=doc_id,
+            status=DocStatus.FAILED,
+            at=now(),
+            worker=0,
+            attempts=attempts,
+            error=str(error),
+            error_type=type(error).__name__,
         )
-        is_new = not commit.next_row
-        return self._store, is_new or self._store.load() == tag_of(commit)
+        self._do(self._append([(event, None)]))
+        self._do(self._writer.commit())
 
-    def _rebuild(self, store: VectorStore) -> None:
-        with SegmentReader(self._log.folder.segment, self._log.cipher) as reader:
-            rebuild_index(store, self.catalog, reader)
+    def note_total(self, total: int) -> None:
+        """Correct the number of documents."""
+        self._loop.call_soon_threadsafe(self._writer.note_total, total)
 
-    def _save_index(self) -> None:
-        commit = self._log.committed
-        if not commit.next_row:
-            return
-        with self._index_errors():
-            store, is_current = self._current_store(commit)
-            if not is_current:
-                self._rebuild(store)
-            store.save(tag_of(commit))
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    @contextmanager
-    def _index_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except INDEX_ERRORS as error:
-            raise CheckpointWriteError(path=self._log.folder.index, detail=error) from error
+    async def finish(self, status: BatchStatus, seconds: float) -> BatchReport:
+        """Put the end on record, save the index unless more is to come, and report."""
+        writer = self._writer
+        writer.end(status, seconds)
+        await writer.commit()
+        if status is BatchStatus.FINISHED:
+            await writer.save_index()
+        failures = await writer.in_thread(writer.catalog.failures)
+        return BatchReport.of(writer.state, writer.state.status, failures)
+
+    async def aclose(self) -> None:
+        """Close the files; what was not committed is dropped."""
+        await self._writer.aclose()
 
 
-def _committed(
-    shards: CheckpointManager, shard_id: str
-) -> Iterator[tuple[Record, Vectors | None, list[str]]]:
-    """What a shard has committed about its documents, with vectors and texts of those done."""
-    commit = shards.load_commit(shard_id)
-    cipher = shards.cipher(shard_id, commit)
-    folder = shards.folder(shard_id)
-    with SegmentReader(folder.segment, cipher) as reader:
-        for _, record in read_journal(folder.journal, stop=commit.position, cipher=cipher):
-            if record.get("id") is None:
+def _committed(shard: StoredBatch, settled: set[str]) -> Iterator[Entry]:
+    """What a shard has committed about documents that are not ``settled``, which those with a
+    verdict then are.
+    """
+    with shard.blocks() as blocks:
+        for event in shard.events():
+            if not isinstance(event, DocSettled | DocRemoved | AttemptFailed | FaultInjected):
                 continue  # about the run: its worker, its limits, its commits
-            vectors, texts = (
-                reader.read(BlockRef(*record["seg"])) if "seg" in record else (None, [])
-            )
-            yield record, vectors, texts
+            if event.doc_id is None or event.doc_id in settled:
+                continue
+            block = None
+            if isinstance(event, DocSettled):
+                settled.add(event.doc_id)
+                block = event.block
+            yield event, None if block is None else blocks.read(block)

@@ -6,8 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from functools import partial
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,7 +75,7 @@ class DistributedProcessor:
             store=store,
             settings=self.settings,
         )
-        self.checkpoints = self._local.checkpoints
+        self.checkpoint_manager = self._local.checkpoint_manager
         self._queue = queue or CeleryQueue(chosen_broker(broker_url or self.settings.broker_url))
         self._is_cancelled = False
         self.progress_callbacks: list[ProgressCallback] = []
@@ -106,9 +105,9 @@ class DistributedProcessor:
         if resume and batch_id is None:
             raise UsageError(problem="resume needs the batch_id of the batch to go on with.")
         batch_id = batch_id or new_batch_id()
-        folder = self.checkpoints.folder(batch_id)
+        folder = self.checkpoint_manager.folder(batch_id)
         exists = folder.has_batch
-        state_dir = self.checkpoints.checkpoint_dir
+        state_dir = self.checkpoint_manager.checkpoint_dir
         if exists and not resume:
             raise BatchExistsError(batch_id=batch_id, state_dir=state_dir)
         if resume and not exists:
@@ -117,11 +116,9 @@ class DistributedProcessor:
             OsFileSystem().make_folder(folder.root)
             with batch_lock(folder):
                 if not resume:
-                    if folder.has_batch:  # made while this process waited for the lock
-                        raise BatchExistsError(batch_id=batch_id, state_dir=state_dir)
-                    self._local.create(self.checkpoints, batch_id, doc_paths)
+                    self._local.create(batch_id, doc_paths)
                 report = await self._run(
-                    batch_id, doc_paths, Shards(folder, self.checkpoints.keyring)
+                    batch_id, doc_paths, Shards(folder, self.checkpoint_manager.keyring)
                 )
         except OSError as error:
             raise CheckpointWriteError(path=error.filename or folder.root, detail=error) from error
@@ -132,17 +129,17 @@ class DistributedProcessor:
 
     async def resume_batch(self, batch_id: str) -> dict[str, Any]:
         """As ``process_batch(..., resume=True)``, on the sources that the batch began with."""
-        manifest = self.checkpoints.load_manifest(batch_id)
+        manifest = self.checkpoint_manager.open(batch_id).manifest
         naming = Naming(manifest.base_dir)
         paths = [naming.path(source) for source in manifest.sources or []]
         return await self.process_batch(list(filter(os.path.exists, paths)), batch_id, resume=True)
 
     async def _run(self, batch_id: str, paths: Sequence[Any], shards: Shards) -> dict[str, Any]:
         started = time.monotonic()
-        with ExitStack() as stack:
+        async with AsyncExitStack() as stack:
             shards.prepare()
-            merge = await _in_thread(Merge, self.checkpoints, batch_id)
-            stack.callback(merge.close)
+            merge = await Merge.open(self.checkpoint_manager, batch_id)
+            stack.push_async_callback(merge.aclose)
             coordinator = Coordinator(
                 merge,
                 shards,
@@ -170,32 +167,35 @@ class DistributedProcessor:
             if self._is_cancelled:
                 status = BatchStatus.CANCELLED
                 await _in_thread(coordinator.stop)
-            await _in_thread(merge.finish, status, time.monotonic() - started)
+            report = await merge.finish(status, time.monotonic() - started)
             if status is BatchStatus.FINISHED:
                 await _in_thread(shards.delete_all)
-            return merge.report().to_dict()
+            return report.to_dict()
 
     async def _drive(self, coordinator: Coordinator, merge: Merge, paths: Sequence[Any]) -> None:
         progress = ProgressTracker(merge.state.total_docs, merge.manifest.batch_id)
         progress.callbacks.extend(self.progress_callbacks)
         state = merge.state
         progress.start_from(state.processed_docs, state.failed_docs + state.skipped_docs)
-        count = partial(sum, (1 for _ in scan(paths)))
-        counting = asyncio.get_running_loop().run_in_executor(None, count)
+        counting = asyncio.ensure_future(asyncio.to_thread(lambda: sum(1 for _ in scan(paths))))
+        counting.add_done_callback(lambda task: _note_total(task, merge, progress))
         try:
             is_done = False
             while not (is_done or self._is_cancelled):
                 is_done = await _in_thread(coordinator.step)
-                if counting.done():
-                    state.total_docs = max(counting.result(), state.settled_docs)
-                    progress.total_items = state.total_docs
                 if progress.callbacks:
                     done, failed = await _in_thread(coordinator.settled)
-                    _advance(progress, done, failed)
+                    await _advance(progress, done, failed)
                 if not is_done:
                     await asyncio.sleep(_POLL_SECONDS)
         finally:
             counting.cancel()
+
+
+def _note_total(counting: asyncio.Future[int], merge: Merge, progress: ProgressTracker) -> None:
+    if not counting.cancelled() and counting.exception() is None:
+        merge.note_total(counting.result())
+        progress.total_items = counting.result()
 
 
 async def _in_thread(func: Callable[..., T], *args: object) -> T:
@@ -208,8 +208,8 @@ async def _in_thread(func: Callable[..., T], *args: object) -> T:
         raise
 
 
-def _advance(progress: ProgressTracker, done: int, failed: int) -> None:
-    for _ in range(done - progress.completed):
-        progress.update_progress(True, "")  # noqa: FBT003, RUF100 - the contract's signature
-    for _ in range(failed - progress.failed):
-        progress.update_progress(False, "")  # noqa: FBT003, RUF100 - as above
+async def _advance(progress: ProgressTracker, done: int, failed: int) -> None:
+    for _ in range(done - progress.completed_items):
+        await progress.update_progress(success=True)
+    for _ in range(failed - progress.failed_items):
+        await progress.update_progress(success=False)

@@ -19,12 +19,11 @@ from pathlib import Path
 
 import orjson
 
-from lesson15.checkpoint.documents import Manifest
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.models import BatchState
+from lesson15.checkpoint.state_files import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,7 @@ class Shards:
         """Make a shard of ``documents`` (ids); raises CheckpointWriteError."""
         # Its index is never read, so it gets the one that costs least.
         changes = {"batch_id": shard_id, "sources": documents, "store": "faiss"}
-        self._new.save_manifest(batch.model_copy(update=changes))
-        self._new.save_checkpoint(BatchState(shard_id, total_docs=len(documents)))
+        self._new.create(batch.model_copy(update=changes), len(documents))
         self._new.folder(shard_id).root.rename(self.open.folder(shard_id).root)
 
     def create_offer(self, shard_id: str) -> None:

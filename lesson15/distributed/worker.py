@@ -15,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lesson15.checkpoint.documents import Manifest
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.checkpoint.state_files import Manifest
 from lesson15.distributed.queue import ShardTask
 from lesson15.distributed.shards import Lease, ShardFileSystem, Shards
 from lesson15.engine.assembly import Assembly
@@ -79,7 +79,7 @@ class ShardWorker:
     def _run(self, task: ShardTask, shards: Shards, shard_id: str, lease: Lease) -> None:
         if not shards.open.folder(shard_id).manifest.exists():
             return  # an offer: claiming it was the answer
-        manifest = shards.open.load_manifest(shard_id)
+        manifest = shards.open.open(shard_id).manifest
         processor = BatchProcessor(
             task.max_concurrent,
             task.checkpoint_interval,

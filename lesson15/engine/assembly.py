@@ -12,16 +12,16 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lesson15.checkpoint.documents import Manifest
 from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.filesystem import FileSystem
-from lesson15.checkpoint.journal import Record
 from lesson15.checkpoint.layout import BatchFolder
+from lesson15.checkpoint.state_files import Manifest
 from lesson15.documents.isolation import ParserPool
 from lesson15.documents.parsed import ParseOptions
 from lesson15.embedding import Embedder, open_embedder
 from lesson15.embedding.batcher import MicroBatcher
 from lesson15.engine.work import DocumentWork, IndexingWork
+from lesson15.events import Event
 from lesson15.settings import Settings
 from lesson15.stores import VectorStore, open_store
 
@@ -95,10 +95,10 @@ def with_faults(
     parts: Assembly,
     faults: FaultPlan | FaultControl,
     folder: BatchFolder,
-    note: Callable[[Record], None],
+    note: Callable[[Event], None],
     stack: AsyncExitStack,
 ) -> Assembly:
-    """``parts`` under a layer of ``faults``; ``note`` gets a record of each, on this event loop.
+    """``parts`` under a layer of ``faults``; ``note`` gets an event of each, on this event loop.
 
     Raises:
         UsageError: ``faults`` is the control of another batch.
@@ -107,8 +107,8 @@ def with_faults(
 
     loop = asyncio.get_running_loop()
 
-    def tell(record: Record) -> None:
-        loop.call_soon_threadsafe(note, record)
+    def tell(event: Event) -> None:
+        loop.call_soon_threadsafe(note, event)
 
     layer = FaultLayer(faults, folder, tell)
     stack.callback(layer.close)

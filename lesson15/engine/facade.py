@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from lesson15.engine.processor import BatchProcessor, Paths
+
+T = TypeVar("T")
 
 
 def run(
@@ -17,7 +20,8 @@ def run(
 
     ``options`` are those of :class:`BatchProcessor`; errors are those of
     :meth:`BatchProcessor.process_batch`. Works inside a running loop too (a notebook): the batch
-    then runs on a loop in a thread of its own.
+    then runs on a loop in a thread of its own. An interruption of the caller (Ctrl-C, or Stop in a
+    notebook) stops the batch at a last checkpoint, and is raised after it.
 
     Example:
         >>> import lesson15
@@ -28,23 +32,41 @@ def run(
     return run_sync(processor.process_batch(doc_paths, batch_id, resume))
 
 
-def run_sync(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+def run_sync(work: Coroutine[Any, Any, T]) -> T:
     """The result of ``work``, whether or not a loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
-    outcome: list[dict[str, Any] | BaseException] = []
+    return _run_in_thread(work)
+
+
+def _run_in_thread(work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, run by a loop in a thread; it is cancelled if the caller is
+    interrupted.
+    """
+    outcome: Future[T] = Future()
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = Future()
+
+    async def main() -> T:
+        task = asyncio.create_task(work)
+        begun.set_result((asyncio.get_running_loop(), task))
+        return await task
 
     def target() -> None:
         try:
-            outcome.append(asyncio.run(work))
+            outcome.set_result(asyncio.run(main()))
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            outcome.append(error)
+            outcome.set_exception(error)
 
     thread = threading.Thread(target=target, name="lesson15-run")
     thread.start()
-    thread.join()
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    return outcome[0]
+    try:
+        return outcome.result()
+    except BaseException:
+        if not outcome.done():
+            loop, task = begun.result()
+            loop.call_soon_threadsafe(task.cancel)
+        raise
+    finally:
+        thread.join()

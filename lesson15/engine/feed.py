@@ -14,10 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from lesson15.checkpoint.journal import Record
 from lesson15.documents.parsed import Fingerprint
 from lesson15.engine.work import SourceDocument
-from lesson15.stores.catalog import Catalog, CatalogRow
+from lesson15.events import DocSettled, Event
+from lesson15.stores.catalog import Catalog
+
+ReadFingerprint = Callable[[str], list[int] | None]
+"""Reads size and times of a file, to see whether it changed; None if it is not there."""
 
 _SLICE = 256
 _ENCODED = "//"
@@ -78,7 +81,7 @@ class Feed:
         paths: the source; iterated in a thread, so it may block.
         naming: how paths become ids.
         catalog: a connection of this feed's own.
-        fingerprint: reads a file's size and times, to see whether it changed.
+        fingerprint: tells whether a document has changed.
         is_forced: hand out settled documents too (``retry-failed``).
     """
 
@@ -87,7 +90,7 @@ class Feed:
         paths: Iterable[str | os.PathLike[str]],
         naming: Naming,
         catalog: Catalog,
-        fingerprint: Callable[[str], list[int] | None] = file_fingerprint,
+        fingerprint: ReadFingerprint = file_fingerprint,
         *,
         is_forced: bool = False,
     ) -> None:
@@ -138,35 +141,19 @@ class Feed:
     def _select(self, ids: list[str]) -> list[SourceDocument]:
         settled = self._catalog.lookup(ids) if ids else {}
         path = self.naming.path
-        if not settled:
-            return [SourceDocument(doc_id, path(doc_id)) for doc_id in ids]
         return [
-            self._document(doc_id, settled.get(doc_id))
+            SourceDocument(doc_id, path(doc_id), settled.get(doc_id))
             for doc_id in ids
             if doc_id not in settled or self._needs_work(settled[doc_id])
         ]
 
-    def _needs_work(self, row: CatalogRow) -> bool:
-        return self._is_forced or self._fingerprint(self.naming.path(row.doc_id)) != (
-            row.fingerprint
-        )
+    def _needs_work(self, verdict: DocSettled) -> bool:
+        if self._is_forced:
+            return True
+        return self._fingerprint(self.naming.path(verdict.doc_id)) != verdict.fingerprint
 
-    def _document(self, doc_id: str, row: CatalogRow | None) -> SourceDocument:
-        document = SourceDocument(doc_id, self.naming.path(doc_id))
-        return with_past(document, row) if row is not None else document
-
-    def committed(self, records: Iterable[Record]) -> None:
+    def committed(self, events: Iterable[Event]) -> None:
         """Forget documents that the catalogue now knows."""
         self._uncommitted.difference_update(
-            [record["id"] for record in records if record["t"] == "doc"]
+            [event.doc_id for event in events if isinstance(event, DocSettled)]
         )
-
-
-def with_past(document: SourceDocument, row: CatalogRow) -> SourceDocument:
-    """``document`` with what the catalogue has of it."""
-    document.was = row.status
-    document.was_chunks = row.chunks
-    if row.chunks:
-        document.was_row = row.first_row
-        document.known_sha256 = row.sha256
-    return document

@@ -5,28 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence, Sized
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lesson15.checkpoint.batch_log import BatchLog
-from lesson15.checkpoint.documents import Manifest
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, open_file_system
-from lesson15.checkpoint.journal import Record
 from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.checkpoint.state_files import Manifest
 from lesson15.documents.scan import scan
 from lesson15.embedding import Embedder, check_embedder, dimensions_of
 from lesson15.engine.assembly import Assembly, with_faults
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, Naming, file_fingerprint
-from lesson15.engine.ledger import Ledger
-from lesson15.engine.run import BatchRun, Listener, announce
+from lesson15.engine.observers import Listener, Observers, ResultCallback
+from lesson15.engine.run import BatchRun
 from lesson15.engine.work import DocumentWork
+from lesson15.engine.writer import Writer
 from lesson15.errors import (
     BatchExistsError,
     BatchNotFoundError,
@@ -34,6 +32,7 @@ from lesson15.errors import (
     SettingsMismatchError,
     UsageError,
 )
+from lesson15.events import Event
 from lesson15.logs import batch_context, get_logger
 from lesson15.models import BatchReport, BatchState, BatchStatus
 from lesson15.progress import ProgressCallback, ProgressTracker
@@ -66,6 +65,13 @@ class BatchProcessor:
         faults: a plan of faults to strike each batch with, or the live control of one batch; see
             :mod:`lesson15.faults`.
 
+    Attributes:
+        checkpoint_manager: the batches under ``state_dir``.
+        error_recovery: the retry policy.
+        progress_callbacks: called with a :class:`ProgressInfo` after each document.
+        result_callbacks: called with the :class:`ProcessingResult` of each document.
+        listeners: called with each event of :mod:`lesson15.events`.
+
     Example:
         >>> processor = BatchProcessor(max_concurrent=4)
         >>> report = await processor.process_batch(["data/sample_docs"], "monday")
@@ -85,15 +91,18 @@ class BatchProcessor:
         work: DocumentWork | None = None,
         recovery: ErrorRecoveryManager | None = None,
         fs: FileSystem | None = None,
-        fingerprint: Callable[[str], list[int] | None] = file_fingerprint,
         faults: FaultPlan | FaultControl | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.max_concurrent = _positive("max_concurrent", max_concurrent)
         self.checkpoint_interval = _positive("checkpoint_interval", checkpoint_interval)
-        self._fs = fs or open_file_system(self.settings.checkpoint_backend)
-        self.checkpoints = CheckpointManager(
-            state_dir or self.settings.state_dir, self._fs, Keyring.of(self.settings)
+        self.checkpoint_manager = CheckpointManager(
+            state_dir or self.settings.state_dir,
+            fs or open_file_system(self.settings.checkpoint_backend),
+            Keyring.of(self.settings),
+        )
+        self.error_recovery = recovery or ErrorRecoveryManager(
+            self.settings.max_retries, self.settings.retry_delay
         )
         if embedder is None or isinstance(embedder, str):
             check_embedder(embedder or self.settings.embedder)
@@ -101,11 +110,10 @@ class BatchProcessor:
         self._embedder = embedder
         self._store = store
         self._work = work
-        self._recovery = recovery
-        self._fingerprint = fingerprint
         self._faults = faults
         self._runs: dict[str, BatchRun] = {}
         self.progress_callbacks: list[ProgressCallback] = []
+        self.result_callbacks: list[ResultCallback] = []
         self.listeners: list[Listener] = []
 
     # --- watching and control -----------------------------------------------------------------
@@ -113,7 +121,7 @@ class BatchProcessor:
     @property
     def active_batches(self) -> dict[str, BatchState]:
         """The batches that this processor works on now, with their present counts."""
-        return {batch_id: run.ledger.log.snapshot() for batch_id, run in self._runs.items()}
+        return {batch_id: run.snapshot() for batch_id, run in self._runs.items()}
 
     def progress(self, batch_id: str) -> ProgressTracker | None:
         """The tracker of an active batch."""
@@ -163,23 +171,16 @@ class BatchProcessor:
         """
         if isinstance(doc_paths, str | os.PathLike):
             doc_paths = [doc_paths]
-        if resume:
-            if batch_id is None:
-                raise UsageError(problem="resume needs the batch_id of the batch to go on with.")
-            return await self._open(batch_id, doc_paths)
+        if resume and batch_id is None:
+            raise UsageError(problem="resume needs the batch_id of the batch to go on with.")
         batch_id = batch_id or new_batch_id()
-        folder = self.checkpoints.folder(batch_id)
-        if folder.has_batch:
-            raise self._exists(batch_id)
-        try:
-            self._fs.make_folder(folder.root)
-        except OSError as error:
-            raise CheckpointWriteError(path=folder.root, detail=error) from error
-        return await self._open(batch_id, doc_paths, is_new=True)
+        if not resume:
+            self._make_folder(batch_id)
+        return await self._open(batch_id, doc_paths, is_new=not resume)
 
     async def resume_batch(self, batch_id: str) -> dict[str, Any]:
         """As ``process_batch(..., resume=True)``, on the sources that the batch began with."""
-        manifest = self.checkpoints.load_manifest(batch_id)
+        manifest = self.checkpoint_manager.open(batch_id).manifest
         if manifest.sources is None:
             raise UsageError(
                 problem=f"Batch {batch_id!r} was fed by a stream: resume it with "
@@ -193,85 +194,90 @@ class BatchProcessor:
         """Work on the dead-letter list of ``batch_id`` again, and on nothing else."""
         return await self._open(batch_id, None)
 
-    def _exists(self, batch_id: str) -> BatchExistsError:
-        return BatchExistsError(batch_id=batch_id, state_dir=self.checkpoints.checkpoint_dir)
+    def create(self, batch_id: str, paths: Paths) -> None:
+        """Write what makes a new batch resumable; the caller holds its lock.
 
-    async def _open(
-        self, batch_id: str, paths: Paths | None, *, is_new: bool = False
-    ) -> dict[str, Any]:
-        folder = self.checkpoints.folder(batch_id)
-        if not is_new and not folder.has_batch:
-            raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoints.checkpoint_dir)
-        async with AsyncExitStack() as stack:
-            stack.enter_context(batch_lock(folder))
-            stack.callback(batch_context.reset, batch_context.set(batch_id))
-            parts = Assembly(
-                self.settings, self.max_concurrent, self._fs, self._embedder, self._work
-            )
-            if self._faults is not None:
-                parts = with_faults(
-                    parts, self._faults, folder, partial(self._note_fault, batch_id), stack
-                )
-            fs = parts.file_system()
-            checkpoints = CheckpointManager(
-                self.checkpoints.checkpoint_dir, fs, self.checkpoints.keyring
-            )
-            if is_new:
-                if folder.has_batch:  # made while this process waited for the lock
-                    raise self._exists(batch_id)
-                assert paths is not None  # noqa: S101 - a new batch has a source
-                self.create(checkpoints, batch_id, paths)
-            manifest = self._check(self.checkpoints.load_manifest(batch_id))
-            batch_log = await asyncio.to_thread(BatchLog, checkpoints, batch_id, fs)
-            folder, cipher = batch_log.folder, batch_log.cipher
-            try:
-                catalog = await asyncio.to_thread(
-                    Catalog.recover, folder, batch_log.committed, cipher
-                )
-            except BaseException:
-                batch_log.close()
-                raise
-            ledger = Ledger(
-                batch_log,
-                catalog,
-                lambda: parts.store(manifest, folder, cipher),
-                self.checkpoint_interval,
-            )
-            stack.push_async_callback(ledger.aclose)
-            await ledger.in_thread(ledger.check_segment)
-            work = parts.document_work(stack, manifest)
-            return await self._run(stack, manifest, ledger, work, paths, is_new=is_new)
-
-    def _note_fault(self, batch_id: str, record: Record) -> None:
-        """Put a fault on record; one that strikes before the run or after it is only announced."""
-        run = self._runs.get(batch_id)
-        if run is not None:
-            run.note(record)
-        else:
-            announce(self.listeners, record)
-
-    def create(self, checkpoints: CheckpointManager, batch_id: str, paths: Paths) -> None:
-        """Write what makes the batch resumable, under its lock: manifest, then empty checkpoint."""
+        Raises:
+            BatchExistsError: it is there already.
+            CheckpointWriteError: the system refused.
+        """
+        manager = self.checkpoint_manager
+        if manager.folder(batch_id).has_batch:  # perhaps made while this process waited
+            raise BatchExistsError(batch_id=batch_id, state_dir=manager.checkpoint_dir)
         embedder = self._embedder or self.settings.embedder
-        name = embedder if isinstance(embedder, str) else embedder.name
-        dimensions = dimensions_of(name) if isinstance(embedder, str) else embedder.dimensions
-        sources = [os.fspath(path) for path in paths] if isinstance(paths, Sequence) else None
+        if isinstance(embedder, str):
+            name, dimensions = embedder, dimensions_of(embedder)
+        else:
+            name, dimensions = embedder.name, embedder.dimensions
         manifest = Manifest(
             batch_id=batch_id,
             created_at=datetime.now(UTC),
             base_dir=str(Path.cwd()),
-            sources=sources,
+            sources=[os.fspath(path) for path in paths] if isinstance(paths, Sequence) else None,
             embedder=name,
             dimensions=dimensions,
             store=self._store or self.settings.store,
             chunk_chars=self.settings.chunk_chars,
             chunk_overlap_chars=self.settings.chunk_overlap_chars,
         )
-        if checkpoints.keyring.current is not None:
+        if manager.keyring.current is not None:
             check_encryptable(manifest.store)
-        checkpoints.save_manifest(manifest)
-        total = len(paths) if isinstance(paths, Sized) else 0
-        checkpoints.save_checkpoint(BatchState(batch_id, total_docs=total))
+        manager.create(manifest, len(paths) if isinstance(paths, Sized) else 0)
+
+    def _make_folder(self, batch_id: str) -> None:
+        """Make the folder of a new batch, for its lock; raises as :meth:`create` does."""
+        manager = self.checkpoint_manager
+        folder = manager.folder(batch_id)
+        if folder.has_batch:
+            raise BatchExistsError(batch_id=batch_id, state_dir=manager.checkpoint_dir)
+        try:
+            manager.fs.make_folder(folder.root)
+        except OSError as error:
+            raise CheckpointWriteError(path=folder.root, detail=error) from error
+
+    async def _open(
+        self, batch_id: str, paths: Paths | None, *, is_new: bool = False
+    ) -> dict[str, Any]:
+        """Lock the batch, recover it, and run; ``paths`` None means its dead-letter list."""
+        manager = self.checkpoint_manager
+        folder = manager.folder(batch_id)
+        if not is_new and not folder.has_batch:
+            raise BatchNotFoundError(batch_id=batch_id, state_dir=manager.checkpoint_dir)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(batch_lock(folder))
+            stack.callback(batch_context.reset, batch_context.set(batch_id))
+            observers = Observers(batch_id, self.listeners, self.result_callbacks)
+            parts = Assembly(
+                self.settings, self.max_concurrent, manager.fs, self._embedder, self._work
+            )
+            if self._faults is not None:
+                parts = with_faults(
+                    parts, self._faults, folder, lambda event: self._note(batch_id, event), stack
+                )
+                manager = CheckpointManager(
+                    manager.checkpoint_dir, parts.file_system(), manager.keyring
+                )
+            if is_new and paths is not None:
+                self.create(batch_id, paths)
+            batch = await asyncio.to_thread(manager.open, batch_id)
+            manifest = self._check(batch.manifest)
+            writer = await Writer.open(
+                batch,
+                manager.fs,
+                lambda: parts.store(manifest, batch.folder, batch.cipher),
+                self.checkpoint_interval,
+            )
+            stack.push_async_callback(writer.aclose)
+            work = parts.document_work(stack, manifest)
+            return await self._run(stack, manifest, writer, work, observers, paths, is_new=is_new)
+
+    def _note(self, batch_id: str, event: Event) -> None:
+        """Put a fault on record; one that strikes before the run or after it is only told."""
+        run = self._runs.get(batch_id)
+        if run is not None:
+            run.note(event)
+        else:
+            Observers(batch_id, self.listeners, []).tell(event)
 
     def _check(self, manifest: Manifest) -> Manifest:
         """Raise SettingsMismatchError if what was asked for does not fit the batch."""
@@ -292,51 +298,44 @@ class BatchProcessor:
         self,
         stack: AsyncExitStack,
         manifest: Manifest,
-        ledger: Ledger,
+        writer: Writer,
         work: DocumentWork,
+        observers: Observers,
         paths: Paths | None,
         *,
         is_new: bool,
     ) -> dict[str, Any]:
-        state = ledger.log.state
-        status_before = state.status
-        feed_catalog = Catalog(ledger.log.folder.catalog, ledger.log.cipher)
-        stack.callback(feed_catalog.close)
+        batch_id, status_before = manifest.batch_id, writer.state.status
+        catalog = Catalog(writer.files.folder.catalog, writer.files.cipher)
+        stack.callback(catalog.close)
         naming = Naming(manifest.base_dir)
-        is_retry = paths is None
+        is_retry, is_indexing = paths is None, self._work is None
+        # The paths of other work than indexing need not be files.
+        reads_files = is_indexing or getattr(self._work, "reads_files", False)
+        fingerprint = file_fingerprint if reads_files else _no_fingerprint
+        source: Iterable[Any]
         if paths is None:
-            source: Iterable[Any] = (
-                naming.path(row.doc_id) for row in feed_catalog.scan_failures()
-            )
-        elif self._work is not None:
-            source = paths  # other work than indexing: the paths need not be files
+            source = (naming.path(event.doc_id) for event in catalog.scan_failures())
         else:
-            source = scan(paths)
+            source = scan(paths) if is_indexing else paths
+        feed = Feed(source, naming, catalog, fingerprint, is_forced=is_retry)
+        writer.on_commit.append(feed.committed)
+        writer.on_commit.append(observers.tell_durable)
         limit = AdaptiveLimit(self.max_concurrent)
-        progress = ProgressTracker(state.total_docs, state.batch_id)
+        settings = self.settings
+        monitor = PressureMonitor(limit, settings.memory_low_fraction, settings.loop_lag_limit)
+        state = writer.state
+        progress = ProgressTracker(state.total_docs, batch_id)
         progress.start_from(state.processed_docs, state.failed_docs + state.skipped_docs)
         progress.callbacks.extend(self.progress_callbacks)
         run = BatchRun(
-            ledger=ledger,
-            feed=Feed(source, naming, feed_catalog, self._fingerprint, is_forced=is_retry),
-            work=work,
-            recovery=self._recovery
-            or ErrorRecoveryManager(
-                self.settings.max_retries,
-                self.settings.retry_delay,
-                on_pressure=lambda: limit.lower("a document ran out of memory"),
-            ),
-            limit=limit,
-            monitor=PressureMonitor(
-                limit, self.settings.memory_low_fraction, self.settings.loop_lag_limit
-            ),
-            progress=progress,
-            listeners=self.listeners,
-            fingerprint=self._fingerprint,
-        )
-        self._runs[state.batch_id] = run
-        stack.callback(self._runs.pop, state.batch_id)
-        if isinstance(paths, Sequence) and self._work is None:
+            writer, feed, work, self.error_recovery, limit, monitor, progress, observers,
+            fingerprint,
+        )  # fmt: skip
+        limit.on_change = run.note_limit
+        self._runs[batch_id] = run
+        stack.callback(self._runs.pop, batch_id)
+        if isinstance(paths, Sequence) and is_indexing:
             counter = asyncio.create_task(_count(paths, run))
             stack.callback(counter.cancel)
         try:
@@ -346,11 +345,11 @@ class BatchProcessor:
             if run.is_cancelled:
                 await run.finish(BatchStatus.CANCELLED)
             else:
-                if not is_new and not is_retry and self._work is None:
+                if not is_new and not is_retry and is_indexing:
                     await run.remove_vanished("status <> 'skipped'")
                 keeps = is_retry and status_before is not BatchStatus.FINISHED
                 await run.finish(status_before if keeps else BatchStatus.FINISHED)
-                await ledger.save_index()
+                await writer.save_index()
         except asyncio.CancelledError:
             await run.finish(BatchStatus.CANCELLED)
             raise
@@ -361,19 +360,17 @@ class BatchProcessor:
                 error=str(error),
             )
             raise
-        return await ledger.in_thread(_report, ledger)
+        failures = await writer.in_thread(writer.catalog.failures)
+        return BatchReport.of(writer.state, writer.state.status, failures).to_dict()
 
 
 async def _count(paths: Paths, run: BatchRun) -> None:
     """Count the source in a thread, for percentages and ETA."""
-    total = await asyncio.to_thread(lambda: sum(1 for _ in scan(paths)))
-    await run.ledger.settled()
-    run.note_total(total)
+    run.note_total(await asyncio.to_thread(lambda: sum(1 for _ in scan(paths))))
 
 
-def _report(ledger: Ledger) -> dict[str, Any]:
-    state = ledger.log.state
-    return BatchReport.of(state, state.status, ledger.catalog.failures()).to_dict()
+def _no_fingerprint(_path: str) -> None:
+    """The fingerprint of what is no file."""
 
 
 def _positive(name: str, value: int) -> int:

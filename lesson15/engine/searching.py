@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
-from lesson15.checkpoint.documents import Manifest
-from lesson15.checkpoint.encryption import Cipher
-from lesson15.checkpoint.layout import BatchFolder, batch_lock, is_locked
+from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.checkpoint.segment import SegmentReader
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.embedding import Embedder, open_embedder
-from lesson15.engine.ledger import rebuild_index, tag_of
+from lesson15.engine.reading import open_derived
 from lesson15.errors import UsageError
 from lesson15.models import SearchHit
-from lesson15.stores import VectorStore, open_store
-from lesson15.stores.catalog import Catalog
 
 
 class Searcher:
-    """Answers queries over one batch; opening it loads the index and the embedder.
+    """Answers queries over one commit of a batch; opening it loads the index and the embedder.
+
+    Args:
+        batch_id: the batch.
+        state_dir: folder of all batches' state, which may be read-only.
+        embedder: what embeds queries; that of the batch by default.
+        keys: the keys of encrypted batches; those of the environment by default.
 
     Raises:
         BatchNotFoundError: there is no such batch.
@@ -27,15 +28,25 @@ class Searcher:
     """
 
     def __init__(
-        self, batch_id: str, state_dir: Path | str, embedder: Embedder | None = None
+        self,
+        batch_id: str,
+        state_dir: Path | str = "checkpoints",
+        embedder: Embedder | None = None,
+        keys: Keyring | None = None,
     ) -> None:
-        manager = CheckpointManager(state_dir)
-        folder = manager.folder(batch_id)
-        manifest = manager.load_manifest(batch_id)
-        cipher = manager.cipher(batch_id, manager.load_commit(batch_id))
-        self._embedder = embedder or open_embedder(manifest.embedder)
-        self._segment = SegmentReader(folder.segment, cipher)
-        self._catalog, self._store = _open_current(manager, manifest, folder, self._segment, cipher)
+        self._open(CheckpointManager(state_dir, keyring=keys).open(batch_id), embedder)
+
+    @classmethod
+    def of(cls, batch: StoredBatch, embedder: Embedder | None = None) -> Searcher:
+        """A searcher on ``batch``, or on a later commit of it if there is one by now."""
+        searcher = cls.__new__(cls)
+        searcher._open(batch, embedder)
+        return searcher
+
+    def _open(self, batch: StoredBatch, embedder: Embedder | None) -> None:
+        batch, self._catalog, self._store = batch.use(open_derived)
+        self._embedder = embedder or open_embedder(batch.manifest.embedder)
+        self._blocks = batch.blocks()
 
     def search(self, text: str, k: int = 5) -> list[SearchHit]:
         """The ``k`` chunks nearest to ``text``, best first.
@@ -50,45 +61,15 @@ class Searcher:
         hits = []
         for row, score in self._store.search(self._embedder.embed([text])[0], k):
             document = self._catalog.owner_of(row)
-            if document is None:  # replaced by a batch that runs right now
+            if document is None or document.block is None:
                 continue
-            chunk = row - document.first_row
-            texts = self._segment.read(document.block)[1]
+            chunk = row - document.rows.start
+            texts = self._blocks.read(document.block)[1]
             hits.append(SearchHit(document.doc_id, chunk, score, texts[chunk]))
         return hits
 
     def close(self) -> None:
         """Release files and memory."""
-        self._segment.close()
+        self._blocks.close()
         self._catalog.close()
         self._store.close()
-
-
-def _open_current(
-    manager: CheckpointManager,
-    manifest: Manifest,
-    folder: BatchFolder,
-    segment: SegmentReader,
-    cipher: Cipher | None,
-) -> tuple[Catalog, VectorStore]:
-    """The catalogue, and an index brought up to it.
-
-    While another process works on the batch, and with its index, its catalogue is read as it
-    stands, which is some commit, and indexed in memory; FAISS does that for every kind of store.
-    Otherwise both are brought to the last commit first, as after a crash.
-    """
-    if is_locked(folder):
-        catalog = Catalog(folder.catalog, cipher)
-        store = open_store("faiss", folder.index, manifest.dimensions)  # in memory only
-        rebuild_index(store, catalog, segment)
-        return catalog, store
-    with batch_lock(folder):
-        commit = manager.load_commit(folder.batch_id)
-        Catalog.recover(folder, commit, cipher).close()  # which seals it
-        catalog = Catalog(folder.catalog, cipher)
-        store = open_store(manifest.store, folder.index, manifest.dimensions, cipher)
-        if commit.next_row and store.load() != tag_of(commit):
-            rebuild_index(store, catalog, segment)
-            with suppress(OSError):  # the index in memory answers as well
-                store.save(tag_of(commit))
-        return catalog, store

@@ -8,50 +8,54 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from lesson15.checkpoint.documents import Manifest
-from lesson15.checkpoint.journal import JournalWriter, Position, Record
+from lesson15.checkpoint.journal import JournalWriter, Position
 from lesson15.checkpoint.layout import BatchFolder, batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.reducer import fold
-from lesson15.checkpoint.segment import BlockRef, SegmentReader, SegmentWriter
-from lesson15.engine.ledger import rebuild_index, tag_of
+from lesson15.checkpoint.segment import SegmentReader, SegmentWriter
+from lesson15.checkpoint.state_files import Commit, Manifest, encode_checkpoint, save_manifest
+from lesson15.checkpoint.stored_batch import StoredBatch
+from lesson15.engine.index import rebuild_index, tag_of
 from lesson15.errors import BatchExistsError, CheckpointWriteError
+from lesson15.events import BlockRef, Committed, DocSettled, Event
 from lesson15.models import BatchState, BatchStatus
 from lesson15.stores import check_encryptable, open_store
 from lesson15.stores.catalog import Catalog
 
-_FLUSH_RECORDS = 10_000
+_FLUSH_EVENTS = 10_000
+_FLUSH_BYTES = 64 * 1024 * 1024
 
 
 def fork(
-    manager: CheckpointManager, batch_id: str, new_batch_id: str, records: Iterable[Record]
+    manager: CheckpointManager, batch: StoredBatch, new_batch_id: str, events: Iterable[Event]
 ) -> BatchState:
-    """Make ``new_batch_id`` of the first ``records`` of ``batch_id``; see Recording.fork.
+    """Make ``new_batch_id`` of the first ``events`` of ``batch``; see Recording.fork.
 
     Its files are a generation of their own, so that what a killed fork leaves is no batch.
     """
-    source, target = manager.folder(batch_id), manager.folder(new_batch_id).at(1)
+    target = manager.folder(new_batch_id).at(1)
     taken = BatchExistsError(batch_id=new_batch_id, state_dir=manager.checkpoint_dir)
     if target.has_batch:
         raise taken
-    cipher = manager.cipher(batch_id, manager.load_commit(batch_id))
-    manifest = manager.load_manifest(batch_id).model_copy(
+    manifest = batch.manifest.model_copy(
         update={"batch_id": new_batch_id, "created_at": datetime.now(UTC)}
     )
     try:
         manager.fs.make_folder(target.root)
     except OSError as error:
         raise CheckpointWriteError(path=target.root, detail=error) from error
-    with batch_lock(target), SegmentReader(source.segment, cipher) as blocks:
+    with batch_lock(target), batch.blocks() as blocks:
         if target.has_batch:  # made while this process waited for the lock
             raise taken
         transcript = Transcript(manager, manifest, target)
-        state = transcript.write(records, blocks)
+        state = transcript.write(events, blocks)
         if state.status is BatchStatus.FINISHED:
-            transcript.build_index()
-        manager.save_checkpoint(state, transcript.commit)
+            transcript.build_index(state)
+        manager.write(state, transcript.commit)
     return state
 
 
@@ -69,14 +73,15 @@ class Transcript:
         self._fs = manager.fs
         self._manifest = manifest
         self._target = target
-        self.commit = manager.new_commit().model_copy(update={"generation": target.generation})
-        self._cipher = manager.cipher(manifest.batch_id, self.commit)
+        self._manager = manager
+        self.commit = Commit(encryption=manager.keyring.start(), generation=target.generation)
+        self._cipher = manager.keyring.cipher(manifest.batch_id, self.commit.encryption)
         if self._cipher is not None:
             check_encryptable(manifest.store)
-        manager.save_manifest(manifest, target)
+        save_manifest(manager.fs, target, manifest, manager.keyring)
 
-    def write(self, records: Iterable[Record], blocks: SegmentReader) -> BatchState:
-        """Write ``records`` and the ``blocks`` that they name, durably; what they fold to.
+    def write(self, events: Iterable[Event], blocks: SegmentReader) -> BatchState:
+        """Write ``events`` and the ``blocks`` that they name, durably; what they fold to.
 
         Raises:
             CorruptCheckpointError: a block is damaged.
@@ -89,7 +94,7 @@ class Transcript:
             journal = JournalWriter(self._fs, self._target.journal, Position(), self._cipher)
             segment = SegmentWriter(self._fs, self._target.segment, 0, self._cipher)
             try:
-                return self._copy(records, blocks, journal, segment)
+                return self._copy(events, blocks, journal, segment)
             finally:
                 journal.close()
                 segment.close()
@@ -98,32 +103,33 @@ class Transcript:
 
     def _copy(
         self,
-        records: Iterable[Record],
+        events: Iterable[Event],
         blocks: SegmentReader,
         journal: JournalWriter,
         segment: SegmentWriter,
     ) -> BatchState:
         state, number, next_row = BatchState(self._manifest.batch_id), 0, 0
         starts, new_starts = array("Q"), array("Q")
-        for count, record in enumerate(records, 1):
-            if "seg" in record:
-                ref = BlockRef(*record["seg"])
+        for count, event in enumerate(events, 1):
+            if isinstance(event, DocSettled) and event.block is not None:
+                ref = event.block
                 index = bisect_left(starts, ref.offset)
-                if index == len(starts):  # else the record repeats the block of an earlier one
+                if index == len(starts):  # else the event repeats the block of an earlier one
                     starts.append(ref.offset)
                     new_starts.append(segment.offset)
                     segment.append_block(blocks.read_block(ref), ref.crc)
                 length = ref.length - blocks.overhead + segment.overhead
-                record = {**record, "seg": [new_starts[index], length, ref.crc]}
-                next_row = max(next_row, record["row"] + record["n"])
-            elif record["t"] == "commit":
-                number = record["n"]
-            journal.append(record)
-            fold(state, record)
-            if count % _FLUSH_RECORDS == 0:
-                journal.flush()
-        segment.flush()
-        journal.flush()
+                event = replace(event, block=BlockRef(new_starts[index], length, ref.crc))
+                next_row = max(next_row, event.rows.stop)
+            elif isinstance(event, Committed):
+                number = event.number
+            journal.append(event)
+            fold(state, event)
+            if count % _FLUSH_EVENTS == 0 or segment.waiting_bytes > _FLUSH_BYTES:
+                segment.write(segment.take())
+                journal.write(journal.take())
+        segment.write(segment.take())
+        journal.write(journal.take())
         self.commit = self.commit.model_copy(
             update={
                 "number": number,
@@ -135,18 +141,18 @@ class Transcript:
         )
         return state
 
-    def build_index(self) -> None:
+    def build_index(self, state: BatchState) -> None:
         """Derive catalogue and index from the log; raises CheckpointWriteError."""
         if not self.commit.next_row:
             return  # no vector was ever made
-        folder, manifest = self._target, self._manifest
+        data = encode_checkpoint(state, self.commit, self._cipher)
+        batch = StoredBatch(self._target, data, (0, 0, 0), self._manager.keyring, is_live=False)
+        folder, manifest = batch.folder, batch.manifest
         try:
-            catalog = Catalog.recover(folder, self.commit, self._cipher)
-            store = open_store(manifest.store, folder.index, manifest.dimensions, self._cipher)
-            with SegmentReader(folder.segment, self._cipher) as reader:
-                rebuild_index(store, catalog, reader)
-            store.save(tag_of(self.commit))
-            store.close()
-            catalog.close()
+            with closing(Catalog.recover(batch)) as catalog, batch.blocks() as blocks:
+                store = open_store(manifest.store, folder.index, manifest.dimensions, batch.cipher)
+                rebuild_index(store, catalog.scan_with_chunks(), blocks)
+                store.save(tag_of(batch.commit))
+                store.close()
         except OSError as error:
             raise CheckpointWriteError(path=folder.index, detail=error) from error

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lesson15.checkpoint.documents import Commit
-from lesson15.checkpoint.encryption import Cipher
-from lesson15.checkpoint.journal import Record, read_journal
-from lesson15.checkpoint.layout import BatchFolder, batch_lock
+from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.reducer import fold
-from lesson15.checkpoint.segment import BlockRef, SegmentReader
-from lesson15.engine.ledger import tag_of
-from lesson15.errors import (
-    BatchNotFoundError,
-    CorruptCheckpointError,
-    Lesson15Error,
-    UsageError,
-)
-from lesson15.models import BatchState, BatchStatus
+from lesson15.checkpoint.segment import SegmentReader
+from lesson15.checkpoint.stored_batch import StoredBatch
+from lesson15.engine.index import tag_of
+from lesson15.engine.reading import reading_lock
+from lesson15.errors import BatchNotFoundError, CorruptCheckpointError, Lesson15Error, UsageError
+from lesson15.events import DocRemoved, DocSettled
+from lesson15.models import BatchState, BatchStatus, DocStatus
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
 
 _MAX_FAULTS = 100
+_COUNTED = {
+    "processed_docs": DocStatus.DONE,
+    "failed_docs": DocStatus.FAILED,
+    "skipped_docs": DocStatus.SKIPPED,
+}
 
 
 @dataclass(slots=True)
@@ -55,168 +56,174 @@ class Verification:
         return {**asdict(self), "ok": self.is_clean}
 
 
-def verify(batch_id: str, state_dir: Path | str) -> Verification:
-    """Check ``batch_id``; nothing but lost derived files is changed.
+def verify(batch_id: str, state_dir: Path | str, keys: Keyring | None = None) -> Verification:
+    """Check ``batch_id``; nothing but lost derived files is changed, on a read-only disk nothing.
+
+    Args:
+        batch_id: the batch.
+        state_dir: folder of all batches' state.
+        keys: the keys of encrypted batches; those of the environment by default.
 
     Raises:
         BatchNotFoundError: there is no such batch.
         BatchKeyError: it is encrypted, and its key is not at hand.
         BatchLockedError: it is being worked on.
     """
-    manager = CheckpointManager(state_dir)
-    folder = manager.folder(batch_id)
+    manager = CheckpointManager(state_dir, keyring=keys)
     result = Verification(batch_id)
-    if not folder.has_batch:
+    if not manager.folder(batch_id).has_batch:
         raise BatchNotFoundError(batch_id=batch_id, state_dir=state_dir)
-    with batch_lock(folder):
-        try:
-            state, commit = manager.load(batch_id)
-            manifest = manager.load_manifest(batch_id)
-            folder, cipher = manager.folder(batch_id), manager.cipher(batch_id, commit)
-            result.status = state.status.value
-            live = _check_journal(folder, state, commit, cipher, result)
-            with SegmentReader(folder.segment, cipher) as reader:
-                rows, total = _check_segment(reader, live, result)
-            _check_catalog(Catalog.recover(folder, commit, cipher), live, result)
-        except UsageError:
-            raise  # a key is missing: that says nothing of the batch
-        except Lesson15Error as error:
-            result.faults.append(str(error))
-            return result
-        store = open_store(manifest.store, folder.index, manifest.dimensions, cipher)
-        try:
-            _check_index(store, folder, commit, live, rows, state, result)
-        finally:
-            store.close()
-        result.documents, result.chunks = len(live), total
-    del result.faults[_MAX_FAULTS:]
+    with _faults_into(result), reading_lock(manager.folder(batch_id)) as is_locked:
+        _Check(manager.open(batch_id), result, is_locked).run()
     return result
 
 
-def _check_journal(
-    folder: BatchFolder,
-    state: BatchState,
-    commit: Commit,
-    cipher: Cipher | None,
-    result: Verification,
-) -> dict[str, Record]:
-    """Follow the checksum chain, and fold the records into counts that must be the state's."""
-    live: dict[str, Record] = {}
-    folded = BatchState(state.batch_id)
-    for _, record in read_journal(folder.journal, stop=commit.position, cipher=cipher):
-        result.journal_records += 1
-        fold(folded, record)
-        if record["t"] == "doc":
-            _check_past(live, record, result)
-            live[record["id"]] = record
-        elif record["t"] == "gone":
-            _check_past(live, record, result)
-            live.pop(record["id"], None)
-    for name in ("processed_docs", "failed_docs", "skipped_docs", "chunks"):
-        if getattr(folded, name) != getattr(state, name):
-            result.faults.append(
-                f"{name} is {getattr(state, name)} in the checkpoint and "
-                f"{getattr(folded, name)} in the journal"
-            )
-    found = Counter(record["s"] for record in live.values())
-    expected = {
-        "done": state.processed_docs, "failed": state.failed_docs, "skipped": state.skipped_docs
-    }  # fmt: skip
-    for status, count in expected.items():
-        if found[status] != count:
-            result.faults.append(
-                f"{count} documents should be {status}, the journal has {found[status]}"
-            )
-    if state.status is BatchStatus.FINISHED and state.settled_docs != state.total_docs:
-        result.faults.append(f"finished with {state.settled_docs} of {state.total_docs} documents")
-    return live
+def verify_batch(batch: StoredBatch) -> Verification:
+    """As :func:`verify`, of a batch that is open; raises BatchLockedError."""
+    result = Verification(batch.batch_id)
+    with _faults_into(result), reading_lock(batch.folder) as is_locked:
+        _Check(batch.latest(), result, is_locked).run()
+    return result
 
 
-def _check_past(live: dict[str, Record], record: Record, result: Verification) -> None:
-    """A document settled twice in a run has no ``was``: that is work done double."""
-    before = live.get(record["id"])
-    if record.get("was") != (before["s"] if before else None):
-        result.faults.append(f"{record['id']}: settled twice without having changed")
-
-
-def _check_segment(
-    reader: SegmentReader, live: dict[str, Record], result: Verification
-) -> tuple[dict[int, np.ndarray], int]:
-    """Read every live block, checking it, and return the vectors by row."""
-    vectors: dict[int, np.ndarray] = {}
-    for doc_id, record in live.items():
-        if not record["n"]:
-            continue
-        try:
-            part, texts = reader.read(BlockRef(*record["seg"]))
-        except CorruptCheckpointError as error:
-            result.faults.append(f"{doc_id}: {error}")
-            continue
-        if len(part) != record["n"] or len(texts) != record["n"]:
-            result.faults.append(f"{doc_id}: {len(part)} vectors for {record['n']} chunks")
-        for row, vector in enumerate(part, record["row"]):
-            if row in vectors:
-                result.faults.append(f"{doc_id}: row {row} belongs to two documents")
-            vectors[row] = vector
-    return vectors, sum(record["n"] for record in live.values())
-
-
-def _check_catalog(catalog: Catalog, live: dict[str, Record], result: Verification) -> None:
-    """The catalogue, brought to the commit, must say what the journal says."""
+@contextmanager
+def _faults_into(result: Verification) -> Iterator[None]:
+    """Put errors that tell of damage into ``result``."""
     try:
+        yield
+    except UsageError:
+        raise  # locked, or a key is missing: that says nothing of the batch
+    except Lesson15Error as error:
+        result.faults.append(str(error))
+    del result.faults[_MAX_FAULTS:]
+
+
+class _Check:
+    """The check of one batch; its findings go into ``result``."""
+
+    def __init__(self, batch: StoredBatch, result: Verification, is_locked: bool) -> None:
+        self._batch = batch
+        self._result = result
+        self._is_locked = is_locked
+        self._live: dict[str, DocSettled] = {}
+        self._vectors: dict[int, np.ndarray] = {}
+
+    def run(self) -> None:
+        batch, result = self._batch, self._result
+        result.status = batch.state.status.value
+        manifest = batch.manifest
+        self._check_journal()
+        with batch.blocks() as blocks:
+            self._check_segment(blocks)
+        with closing(
+            Catalog.recover(batch) if self._is_locked else Catalog.snapshot(batch)
+        ) as catalog:
+            self._check_catalog(catalog)
+        with closing(
+            open_store(manifest.store, batch.folder.index, manifest.dimensions, batch.cipher)
+        ) as store:
+            self._check_index(store)
+        result.documents = len(self._live)
+        result.chunks = sum(event.chunks for event in self._live.values())
+
+    def _fault(self, text: str) -> None:
+        self._result.faults.append(text)
+
+    def _check_journal(self) -> None:
+        """Follow the checksum chain, and fold the events into counts that must be the state's."""
+        state = self._batch.state
+        folded = BatchState(state.batch_id)
+        for event in self._batch.events():
+            self._result.journal_records += 1
+            fold(folded, event)
+            if isinstance(event, DocSettled | DocRemoved):
+                self._check_past(event)
+            if isinstance(event, DocSettled):
+                self._live[event.doc_id] = event
+            elif isinstance(event, DocRemoved):
+                self._live.pop(event.doc_id, None)
+        found = Counter(event.status for event in self._live.values())
+        for name in (*_COUNTED, "chunks"):
+            expected = getattr(state, name)
+            if getattr(folded, name) != expected:
+                self._fault(
+                    f"{name} is {expected} in the checkpoint and {getattr(folded, name)} in the "
+                    "journal"
+                )
+            if name in _COUNTED and found[_COUNTED[name]] != expected:
+                status = _COUNTED[name].value
+                self._fault(
+                    f"{expected} documents should be {status}, the journal has "
+                    f"{found[_COUNTED[name]]}"
+                )
+        if state.status is BatchStatus.FINISHED and state.settled_docs != state.total_docs:
+            self._fault(f"finished with {state.settled_docs} of {state.total_docs} documents")
+
+    def _check_past(self, event: DocSettled | DocRemoved) -> None:
+        """A document settled twice in a run replaces nothing: that is work done double."""
+        before = self._live.get(event.doc_id)
+        if event.previous_status != (before.status if before else None):
+            self._fault(f"{event.doc_id}: settled twice without having changed")
+
+    def _check_segment(self, blocks: SegmentReader) -> None:
+        """Read every live block, checking it, and keep the vectors by row."""
+        for event in self._with_chunks():
+            try:
+                assert event.block is not None  # noqa: S101 - it has chunks
+                vectors, texts = blocks.read(event.block)
+            except CorruptCheckpointError as error:
+                self._fault(f"{event.doc_id}: {error}")
+                continue
+            if len(vectors) != event.chunks or len(texts) != event.chunks:
+                self._fault(f"{event.doc_id}: {len(vectors)} vectors for {event.chunks} chunks")
+            for row, vector in enumerate(vectors, event.rows.start):
+                if row in self._vectors:
+                    self._fault(f"{event.doc_id}: row {row} belongs to two documents")
+                self._vectors[row] = vector
+
+    def _with_chunks(self) -> Iterator[DocSettled]:
+        return (event for event in self._live.values() if event.chunks)
+
+    def _check_catalog(self, catalog: Catalog) -> None:
+        """The catalogue, brought to the commit, must say what the journal says."""
         seen = 0
         for row in catalog.scan():
             seen += 1
-            record = live.get(row.doc_id)
-            if record is None or (record["s"], record["n"]) != (row.status, row.chunks):
-                result.faults.append(f"{row.doc_id}: the catalogue differs from the journal")
-        if seen != len(live):
-            result.faults.append(f"the catalogue has {seen} documents, the journal {len(live)}")
-    finally:
-        catalog.close()
+            event = self._live.get(row.doc_id)
+            if event is None or (event.status, event.chunks) != (row.status, row.chunks):
+                self._fault(f"{row.doc_id}: the catalogue differs from the journal")
+        if seen != len(self._live):
+            self._fault(f"the catalogue has {seen} documents, the journal {len(self._live)}")
 
-
-def _check_index(
-    store: VectorStore,
-    folder: BatchFolder,
-    commit: Commit,
-    live: dict[str, Record],
-    vectors: dict[int, np.ndarray],
-    state: BatchState,
-    result: Verification,
-) -> None:
-    """Every live row once in the index, none besides, each with the segment's vector."""
-    if not commit.next_row:
-        result.index = "empty"
-        return
-    if store.load() != tag_of(commit):
-        result.index = "stale"
-        if state.status is BatchStatus.FINISHED:
-            result.faults.append(
-                f"the index {folder.index} is missing, damaged or of another commit; "
-                "`lesson15 search` or `lesson15 resume` rebuilds it"
-            )
-        return
-    result.index = "current"
-    counted = Counter(store.rows().tolist())
-    for doc_id, rows in _rows_of(live):
-        missing = [row for row in rows if not counted[row]]
-        double = [row for row in rows if counted[row] > 1]
-        if missing:
-            result.faults.append(f"{doc_id}: {len(missing)} chunks are missing from the index")
-        if double:
-            result.faults.append(f"{doc_id}: {len(double)} chunks are double in the index")
-    extra = counted.keys() - vectors.keys()
-    if extra:
-        result.faults.append(f"{len(extra)} vectors in the index belong to no document")
-    known = np.array(sorted(counted.keys() & vectors.keys()), np.int64)
-    if len(known):
-        expected = np.stack([vectors[int(row)] for row in known])
-        different = ~np.isclose(store.get(known), expected, atol=1e-5).all(axis=1)
-        result.faults.extend(f"row {row}: another vector in the index" for row in known[different])
-
-
-def _rows_of(live: dict[str, Record]) -> Iterator[tuple[str, range]]:
-    for doc_id, record in live.items():
-        if record["n"]:
-            yield doc_id, range(record["row"], record["row"] + record["n"])
+    def _check_index(self, store: VectorStore) -> None:
+        """Every live row once in the index, none besides, each with the segment's vector."""
+        batch, result = self._batch, self._result
+        if not batch.commit.next_row:
+            result.index = "empty"
+            return
+        if store.load() != tag_of(batch.commit):
+            result.index = "stale"
+            if batch.state.status is BatchStatus.FINISHED:
+                self._fault(
+                    f"the index {batch.folder.index} is missing, damaged or of another commit; "
+                    "`lesson15 search` or `lesson15 resume` rebuilds it"
+                )
+            return
+        result.index = "current"
+        counted = Counter(store.rows().tolist())
+        for event in self._with_chunks():
+            missing = [row for row in event.rows if not counted[row]]
+            double = [row for row in event.rows if counted[row] > 1]
+            if missing:
+                self._fault(f"{event.doc_id}: {len(missing)} chunks are missing from the index")
+            if double:
+                self._fault(f"{event.doc_id}: {len(double)} chunks are double in the index")
+        extra = counted.keys() - self._vectors.keys()
+        if extra:
+            self._fault(f"{len(extra)} vectors in the index belong to no document")
+        known = np.array(sorted(counted.keys() & self._vectors.keys()), np.int64)
+        if len(known):
+            expected = np.stack([self._vectors[int(row)] for row in known])
+            different = ~np.isclose(store.get(known), expected, atol=1e-5).all(axis=1)
+            for row in known[different]:
+                self._fault(f"row {row}: another vector in the index")

@@ -10,19 +10,22 @@ import numpy as np
 from lesson15.checkpoint.segment import Vectors
 from lesson15.documents.parsed import ParsedDocument
 from lesson15.errors import InvalidResultError
+from lesson15.events import DocSettled
 
 
 @dataclass(slots=True)
 class SourceDocument:
-    """A document to work on, what the batch knows of it from before, and the worker that has it."""
+    """A document to work on, the verdict that the batch has on it, and the worker that has it."""
 
     doc_id: str
     path: str
-    was: str | None = None
-    was_chunks: int = 0
-    was_row: int | None = None
-    known_sha256: str | None = None
+    previous: DocSettled | None = None
     worker: int | None = None
+
+    @property
+    def known_sha256(self) -> str | None:
+        """The hash of the content that is in the index, None if there is none of it."""
+        return self.previous.sha256 if self.previous and self.previous.chunks else None
 
 
 @dataclass(slots=True)
@@ -62,6 +65,8 @@ class ChunkEmbedding(Protocol):
 
 class IndexingWork:
     """Parse, embed, validate: the work of a search index."""
+
+    reads_files = True
 
     def __init__(self, parser: Parser, batcher: ChunkEmbedding, dimensions: int) -> None:
         self._parser = parser

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.checkpoint.layout import BatchFolder
@@ -11,6 +10,7 @@ from lesson15.documents.isolation import ParserPool
 from lesson15.embedding import Embedder
 from lesson15.embedding.batcher import MicroBatcher
 from lesson15.errors import UsageError
+from lesson15.events import FaultInjected
 from lesson15.faults.control import FaultControl
 from lesson15.faults.documents import (
     D,
@@ -34,7 +34,7 @@ class FaultLayer:
         faults: the plan to begin with, which replaces that in the batch's control file, or the
             live control, which leaves it as it is.
         folder: the batch's.
-        announce: gets a record of each fault; see :class:`FaultInjector`.
+        announce: gets an event of each fault; see :class:`FaultInjector`.
 
     Raises:
         UsageError: ``faults`` is the control of another batch.
@@ -44,7 +44,7 @@ class FaultLayer:
         self,
         faults: FaultPlan | FaultControl,
         folder: BatchFolder,
-        announce: Callable[[dict[str, Any]], None],
+        announce: Callable[[FaultInjected], None],
     ) -> None:
         control = FaultControl(folder.root.parent, folder.batch_id)
         if isinstance(faults, FaultPlan):

@@ -16,17 +16,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
-from lesson15.checkpoint.documents import Commit
 from lesson15.checkpoint.encryption import Cipher
-from lesson15.checkpoint.journal import Position, Record, read_journal
+from lesson15.checkpoint.journal import Position
 from lesson15.checkpoint.layout import BatchFolder
-from lesson15.checkpoint.segment import BlockRef
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.errors import CatalogError, CorruptCheckpointError
-from lesson15.models import Failure
+from lesson15.events import DocRemoved, DocSettled, Event, decode, encode
+from lesson15.models import DocStatus, Failure
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS docs (
@@ -40,57 +40,72 @@ _UPSERT = "INSERT OR REPLACE INTO docs VALUES (?, ?, ?, ?, ?)"
 _BATCH = 1000
 
 
-class CatalogRow(NamedTuple):
-    """One settled document. ``record`` is its journal record."""
-
-    doc_id: str
-    status: str
-    chunks: int
-    record: Record | None
-
-    @property
-    def fingerprint(self) -> list[int] | None:
-        """Size and times of the file when it was settled."""
-        return self.record.get("fp") if self.record else None
-
-    @property
-    def sha256(self) -> str | None:
-        """Hash of the file's bytes when it was done."""
-        return self.record.get("sha") if self.record else None
-
-    @property
-    def first_row(self) -> int:
-        """The row of the first vector."""
-        assert self.record is not None  # noqa: S101 - only documents with chunks are asked
-        return int(self.record["row"])
-
-    @property
-    def block(self) -> BlockRef:
-        """Where vectors and texts lie in the segment."""
-        assert self.record is not None  # noqa: S101 - only documents with chunks are asked
-        return BlockRef(*self.record["seg"])
-
-
 class Catalog:
     """The table of one batch. A connection belongs to the thread that uses it, one at a time."""
 
-    def __init__(self, path: Path | str, cipher: Cipher | None = None) -> None:
+    def __init__(
+        self, path: Path | str, cipher: Cipher | None = None, options: str | None = None
+    ) -> None:
         self._path = Path(path)
         self._cipher = cipher
         self._seal: Path | None = None
         with self._named_errors():
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            name = path if options is None else f"{self._path.absolute().as_uri()}?{options}"
+            self._db = sqlite3.connect(
+                name, uri=options is not None, check_same_thread=False, isolation_level=None
+            )
             try:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=NORMAL")  # derived: a lost tail comes again
-                self._db.executescript(_SCHEMA)
+                if options is None:
+                    self._db.execute("PRAGMA journal_mode=WAL")
+                    self._db.execute("PRAGMA synchronous=NORMAL")  # derived: a lost tail is redone
+                    self._db.executescript(_SCHEMA)
             except sqlite3.Error:
                 self._db.close()
                 raise
 
     @classmethod
-    def recover(cls, folder: BatchFolder, commit: Commit, cipher: Cipher | None = None) -> Catalog:
-        """Open the catalogue of ``folder`` and bring it to ``commit``, rebuilding it if need be.
+    def snapshot(cls, batch: StoredBatch) -> Catalog:
+        """A catalogue for reading alone, as of one commit; nothing on disk is changed.
+
+        While another process works on the batch that is the commit which its catalogue reflects at
+        this moment, else that of ``batch``. Where no file can be trusted or opened, the table is
+        made in memory.
+
+        Raises:
+            CorruptCheckpointError: the journal is damaged.
+        """
+        is_sealed = not batch.is_live and _is_as_sealed(batch.folder)
+        if is_sealed or batch.is_live:
+            # SQLite needs to write beside a file that others may write to; where it cannot, nobody
+            # can, and the file is immutable.
+            for options in ("mode=ro", "immutable=1") if is_sealed else ("mode=ro",):
+                with suppress(CatalogError):
+                    catalog = cls(batch.folder.catalog, batch.cipher, options)
+                    if catalog._hold(None if batch.is_live else batch.commit.position):
+                        return catalog
+        catalog = cls(":memory:", batch.cipher)
+        catalog.catch_up(batch)
+        return catalog
+
+    def _hold(self, position: Position | None) -> bool:
+        """Read from now on as of this moment, if that is at ``position``, or any if it is None;
+        else close.
+        """
+        try:
+            with self._named_errors():
+                self._db.execute("BEGIN")
+            found = self.position
+        except CatalogError:
+            self.close()
+            raise
+        is_right = found == position if position is not None else bool(found.offset)
+        if not is_right:
+            self.close()
+        return is_right
+
+    @classmethod
+    def recover(cls, batch: StoredBatch) -> Catalog:
+        """Open the catalogue of ``batch`` and bring it to its commit, rebuilding it if need be.
 
         SQLite does not checksum its pages, so a file is used only if it is as :meth:`close` sealed
         it; what a crash or other damage left is made anew from the journal (8 µs a document).
@@ -99,27 +114,30 @@ class Catalog:
             CorruptCheckpointError: the journal itself is damaged.
             CatalogError: the catalogue cannot be made.
         """
+        folder = batch.folder
         try:
             if not _is_as_sealed(folder):
                 _discard(folder)
             folder.catalog_seal.unlink(missing_ok=True)
             try:
-                catalog = cls._open_at(folder, commit, cipher)
+                catalog = cls._open_at(batch)
             except (CatalogError, CorruptCheckpointError):
                 _discard(folder)
-                catalog = cls._open_at(folder, commit, cipher)
+                catalog = cls._open_at(batch)
         except OSError as error:
             raise CatalogError(path=folder.catalog, detail=error) from error
         catalog._seal = folder.catalog_seal
         return catalog
 
     @classmethod
-    def _open_at(cls, folder: BatchFolder, commit: Commit, cipher: Cipher | None) -> Catalog:
-        catalog = cls(folder.catalog, cipher)
+    def _open_at(cls, batch: StoredBatch) -> Catalog:
+        catalog = cls(batch.folder.catalog, batch.cipher)
         try:
-            if catalog.position.offset > commit.journal_bytes:
-                raise CatalogError(path=folder.catalog, detail="it is ahead of the checkpoint")
-            catalog.catch_up(folder.journal, commit.position)
+            if catalog.position.offset > batch.commit.journal_bytes:
+                raise CatalogError(
+                    path=batch.folder.catalog, detail="it is ahead of the checkpoint"
+                )
+            catalog.catch_up(batch)
         except BaseException:
             catalog.close()
             raise
@@ -129,7 +147,7 @@ class Catalog:
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, orjson.JSONDecodeError) as error:
+        except (sqlite3.Error, ValueError) as error:
             self._seal = None  # it is made anew next time
             raise CatalogError(path=self._path, detail=error) from error
 
@@ -143,55 +161,63 @@ class Catalog:
         rows = self._fetch("SELECT offset, crc FROM applied")
         return Position(*rows[0]) if rows else Position()
 
-    def catch_up(self, journal: Path, stop: Position) -> None:
-        """Apply the records between :attr:`position` and ``stop``."""
-        entries = read_journal(journal, self.position, stop, self._cipher)
-        while part := list(islice(entries, _BATCH)):
-            self.apply([record for _, record in part], part[-1][0])
+    def catch_up(self, batch: StoredBatch) -> None:
+        """Apply what ``batch`` has committed since :attr:`position`, in one transaction.
 
-    def apply(self, records: Iterable[Record], position: Position) -> None:
-        """Apply committed ``records`` and note ``position``, in one transaction."""
-        upserts: list[tuple[Any, ...]] = []
-        last: dict[str, int] = {}
-        for record in records:
-            kind = record["t"]
-            if kind == "doc":
-                key, detail = self._closed(record)
-                upserts.append((key, record["s"], record["n"], detail, record.get("row")))
-            elif kind == "gone":
-                last[self._key(record["id"])] = len(upserts)
+        So whoever reads meanwhile sees one commit or another, and nothing in between.
+        """
+        entries = batch.events_from(self.position)
         with self._transaction():
-            if last:  # rare: a removal must come after the upserts that precede it
-                start = 0
-                for doc_id, count in last.items():
-                    self._db.executemany(_UPSERT, upserts[start:count])
-                    self._db.execute("DELETE FROM docs WHERE doc_id = ?", (doc_id,))
-                    start = count
-                upserts = upserts[start:]
+            while part := list(islice(entries, _BATCH)):
+                self._apply([event for _, event in part], part[-1][0])
+
+    def apply(self, events: Iterable[Event], position: Position) -> None:
+        """Apply committed ``events`` and note ``position``, in one transaction."""
+        with self._transaction():
+            self._apply(events, position)
+
+    def _apply(self, events: Iterable[Event], position: Position) -> None:
+        upserts: list[tuple[Any, ...]] = []
+
+        def flush() -> None:
             self._db.executemany(_UPSERT, upserts)
-            self._db.execute(
-                "INSERT OR REPLACE INTO applied VALUES (1, ?, ?)", (position.offset, position.crc)
-            )
+            upserts.clear()
+
+        for event in events:
+            match event:
+                case DocSettled(status=status, chunks=chunks):
+                    key, detail = self._closed(event)
+                    upserts.append((key, status.value, chunks, detail, event.first_row))
+                case DocRemoved(doc_id=doc_id):
+                    flush()  # a removal must come after the upserts that precede it
+                    self._db.execute("DELETE FROM docs WHERE doc_id = ?", (self._key(doc_id),))
+        flush()
+        self._db.execute(
+            "INSERT OR REPLACE INTO applied VALUES (1, ?, ?)", (position.offset, position.crc)
+        )
 
     def _key(self, doc_id: str) -> str:
         return doc_id if self._cipher is None else self._cipher.hide(doc_id)
 
-    def _closed(self, record: Record) -> tuple[str, str | bytes | None]:
+    def _closed(self, event: DocSettled) -> tuple[str, str | bytes | None]:
         """The columns ``doc_id`` and ``detail``."""
-        key = self._key(record["id"])
+        key = self._key(event.doc_id)
         if self._cipher is not None:
-            return key, self._cipher.seal(orjson.dumps(record), f"catalog:{key}")
+            return key, self._cipher.seal(orjson.dumps(encode(event)), f"catalog:{key}")
         # A document without file and chunks (a bare status) needs no detail column.
-        is_bare = "fp" not in record and "err" not in record
-        return key, None if is_bare else orjson.dumps(record).decode()
+        is_bare = event.fingerprint is None and event.error is None
+        return key, None if is_bare else orjson.dumps(encode(event)).decode()
 
-    def _row(self, row: tuple[Any, ...]) -> CatalogRow:
+    def _event(self, row: tuple[Any, ...]) -> DocSettled:
         key, status, chunks, detail = row
         if self._cipher is not None:
             detail = self._cipher.open(detail, f"catalog:{key}", self._path)
+        if not detail:
+            return DocSettled(doc_id=key, status=DocStatus(status), chunks=chunks)
         with self._named_errors():
-            record = orjson.loads(detail) if detail else None
-        return CatalogRow(record["id"] if record else key, status, chunks, record)
+            event = decode(orjson.loads(detail))
+        assert isinstance(event, DocSettled)  # noqa: S101 - apply() stores no other kind
+        return event
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -200,17 +226,17 @@ class Catalog:
             with self._db:  # commits, or rolls back on an error
                 yield
 
-    def lookup(self, doc_ids: Sequence[str]) -> dict[str, CatalogRow]:
-        """Those of ``doc_ids`` that are settled."""
+    def lookup(self, doc_ids: Sequence[str]) -> dict[str, DocSettled]:
+        """The verdicts on those of ``doc_ids`` that are settled."""
         marks = ",".join("?" * len(doc_ids))
         query = f"SELECT doc_id, status, chunks, detail FROM docs WHERE doc_id IN ({marks})"  # noqa: S608 - only question marks
         keys = doc_ids if self._cipher is None else list(map(self._cipher.hide, doc_ids))
-        rows = map(self._row, self._fetch(query, keys))
-        return {row.doc_id: row for row in rows}
+        events = map(self._event, self._fetch(query, keys))
+        return {event.doc_id: event for event in events}
 
-    def scan(self, where: str = "1") -> Iterator[CatalogRow]:
-        """All settled documents by id (or its hash); memory stays flat, writing meanwhile is
-        allowed.
+    def scan(self, where: str = "1") -> Iterator[DocSettled]:
+        """The verdicts on all settled documents by id (or its hash); memory stays flat, writing
+        meanwhile is allowed.
         """
         last = ""
         query = (
@@ -218,51 +244,42 @@ class Catalog:
             f"WHERE doc_id > ? AND {where} ORDER BY doc_id LIMIT {_BATCH}"
         )
         while rows := self._fetch(query, (last,)):
-            yield from map(self._row, rows)
+            yield from map(self._event, rows)
             last = rows[-1][0]
 
-    def scan_with_chunks(self) -> Iterator[CatalogRow]:
+    def scan_with_chunks(self) -> Iterator[DocSettled]:
         """Every document that has vectors in the index."""
         return self.scan("chunks > 0")
 
-    def scan_failures(self) -> Iterator[CatalogRow]:
+    def scan_failures(self) -> Iterator[DocSettled]:
         """The dead-letter list: failed and skipped documents."""
         return self.scan("status <> 'done'")
 
     def failures(self) -> list[Failure]:
         """The dead-letter list as the report shows it."""
         found = [
-            Failure(row.doc_id, str(row.record["err"]), int(row.record["try"]))
-            for row in self.scan_failures()
-            if row.record
+            Failure(event.doc_id, event.error, event.attempts)
+            for event in self.scan_failures()
+            if event.error is not None
         ]
         return sorted(found, key=lambda failure: failure.doc_id)
 
-    def owner_of(self, vector_row: int) -> CatalogRow | None:
+    def owner_of(self, vector_row: int) -> DocSettled | None:
         """The document whose vectors include ``vector_row``."""
         found = self._last_up_to(vector_row)
-        return found if found and vector_row < found.first_row + found.chunks else None
+        return found if found and vector_row in found.rows else None
 
-    def newest(self) -> CatalogRow | None:
+    def newest(self) -> DocSettled | None:
         """The document whose vectors were added last."""
         return self._last_up_to(sys.maxsize)
 
-    def _last_up_to(self, vector_row: int) -> CatalogRow | None:
+    def _last_up_to(self, vector_row: int) -> DocSettled | None:
         rows = self._fetch(
             "SELECT doc_id, status, chunks, detail FROM docs WHERE first_row <= ? "
             "ORDER BY first_row DESC LIMIT 1",
             (vector_row,),
         )
-        return self._row(rows[0]) if rows else None
-
-    def counts(self) -> dict[str, int]:
-        """Documents by status, and ``chunks`` in all."""
-        rows = self._fetch("SELECT status, COUNT(*), SUM(chunks) FROM docs GROUP BY status")
-        found = {"done": 0, "failed": 0, "skipped": 0, "chunks": 0}
-        for status, count, chunks in rows:
-            found[status] = count
-            found["chunks"] += chunks
-        return found
+        return self._event(rows[0]) if rows else None
 
     def close(self) -> None:
         """Close the connection, and seal what :meth:`recover` opened."""

@@ -1,4 +1,4 @@
-"""The two JSON documents of a batch: the manifest (written once) and the checkpoint (each commit).
+"""The two JSON files of a batch: the manifest (written once) and the checkpoint (each commit).
 
 Both carry a schema version and a checksum, and both are meant to be read by people too. Of an
 encrypted batch only the outside can be: version, key id, and how much of each file counts.
@@ -6,6 +6,7 @@ encrypted batch only the outside can be: version, key id, and how much of each f
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,10 +17,12 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from lesson15.checkpoint.encryption import Cipher, Encryption
+from lesson15.checkpoint.encryption import Cipher, Encryption, Keyring
+from lesson15.checkpoint.filesystem import FileSystem, replace_file
 from lesson15.checkpoint.journal import Position
+from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.migrations import SCHEMA_VERSION, migrate
-from lesson15.errors import CorruptCheckpointError, StateReadError
+from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
 from lesson15.models import BatchState
 
 _STATE = TypeAdapter(BatchState)
@@ -72,18 +75,15 @@ def encode(content: dict[str, Any]) -> bytes:
     return orjson.dumps({**body, "checksum": _checksum(body)}, option=orjson.OPT_INDENT_2)
 
 
-def decode(path: Path) -> dict[str, Any]:
-    """The content of the JSON document at ``path``, migrated to the current schema.
+def decode(data: bytes, path: Path) -> dict[str, Any]:
+    """The content of the JSON document ``data``, read from ``path``, in the current schema.
 
     Raises:
         CorruptCheckpointError: not JSON, or the checksum does not match.
         SchemaTooNewError: written by a later lesson15.
-        StateReadError: the file cannot be read.
     """
     try:
-        content = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise StateReadError(path=path, detail=error) from error
+        content = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise CorruptCheckpointError(path=path, detail=f"not JSON: {error}") from error
     if not isinstance(content, dict) or "schema_version" not in content:
@@ -101,14 +101,14 @@ def encode_checkpoint(state: BatchState, commit: Commit, cipher: Cipher | None) 
     return encode({"written_at": written_at, **body, "commit": commit.model_dump()})
 
 
-def decode_checkpoint(path: Path, cipher_of: CipherOf) -> tuple[BatchState, Commit]:
-    """The state and commit at ``path``.
+def decode_checkpoint(data: bytes, path: Path, cipher_of: CipherOf) -> tuple[BatchState, Commit]:
+    """The state and commit in ``data``, read from ``path``.
 
     Raises:
         BatchKeyError: it is encrypted with another key than those at hand.
-        CorruptCheckpointError, SchemaTooNewError, CheckpointWriteError: as :func:`decode` does.
+        CorruptCheckpointError, SchemaTooNewError: as :func:`decode` does.
     """
-    content = decode(path)
+    content = decode(data, path)
     try:
         commit = Commit(**content["commit"])
         state = _opened("state", content, _place_of(commit), cipher_of(commit.encryption), path)
@@ -117,12 +117,45 @@ def decode_checkpoint(path: Path, cipher_of: CipherOf) -> tuple[BatchState, Comm
         raise CorruptCheckpointError(path=path, detail=f"unexpected content: {error}") from error
 
 
-def generation_of(path: Path) -> int:
-    """The generation that the checkpoint at ``path`` names; 0 if it names none, for any reason."""
+def save_checkpoint(
+    fs: FileSystem, folder: BatchFolder, state: BatchState, commit: Commit, cipher: Cipher | None
+) -> None:
+    """Replace the checkpoint in ``folder``, durably; ``state.last_checkpoint`` is set to now.
+
+    Raises:
+        CheckpointWriteError: the system refused; the checkpoint before it stays.
+    """
+    previous, state.last_checkpoint = state.last_checkpoint, time.time()
     try:
-        return int(orjson.loads(path.read_bytes())["commit"]["generation"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0  # a new batch, or of version 1, or damaged, which loading it will tell
+        replace_file(fs, folder.checkpoint, encode_checkpoint(state, commit, cipher))
+    except OSError as error:
+        state.last_checkpoint = previous
+        raise CheckpointWriteError(path=folder.checkpoint, detail=error) from error
+
+
+def save_manifest(
+    fs: FileSystem, folder: BatchFolder, manifest: Manifest, keyring: Keyring
+) -> None:
+    """Write the manifest in ``folder``, durably, under the current key of ``keyring``.
+
+    Raises:
+        CheckpointWriteError: the system refused.
+    """
+    encryption = keyring.start()
+    cipher = keyring.cipher(manifest.batch_id, encryption)
+    try:
+        fs.make_folder(folder.data)
+        replace_file(fs, folder.manifest, encode_manifest(manifest, encryption, cipher))
+    except OSError as error:
+        raise CheckpointWriteError(path=folder.manifest, detail=error) from error
+
+
+def generation_of(data: bytes) -> int:
+    """The generation that a checkpoint names; 0 if it names none, for any reason."""
+    try:
+        return int(orjson.loads(data)["commit"]["generation"])
+    except (ValueError, KeyError, TypeError):
+        return 0  # of schema version 1, or damaged, which decoding it will tell
 
 
 def encode_manifest(
@@ -133,9 +166,9 @@ def encode_manifest(
     return encode({"encryption": encryption and encryption.model_dump(), **body})
 
 
-def decode_manifest(path: Path, cipher_of: CipherOf) -> Manifest:
-    """The manifest at ``path``; raises as :func:`decode_checkpoint` does."""
-    content = decode(path)
+def decode_manifest(data: bytes, path: Path, cipher_of: CipherOf) -> Manifest:
+    """The manifest in ``data``, read from ``path``; raises as :func:`decode_checkpoint` does."""
+    content = decode(data, path)
     try:
         encryption = content["encryption"] and Encryption(**content["encryption"])
         return Manifest(**_opened("manifest", content, "manifest", cipher_of(encryption), path))

@@ -1,0 +1,76 @@
+"""Who watches a batch: listeners of events, and callbacks for results. None of them can stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from lesson15.events import (
+    AttemptFailed,
+    DocRemoved,
+    DocSettled,
+    Event,
+    FaultInjected,
+    LimitChanged,
+    ServiceBack,
+    ServiceLost,
+)
+from lesson15.logs import get_logger
+from lesson15.models import DocStatus, ProcessingResult
+
+T = TypeVar("T")
+log = get_logger(__name__)
+Listener = Callable[[Event], None]
+ResultCallback = Callable[[ProcessingResult], None]
+
+_TOLD_AT_ONCE = (
+    DocSettled, DocRemoved, AttemptFailed, LimitChanged, FaultInjected, ServiceLost, ServiceBack,
+)  # fmt: skip
+
+
+def call_each(callbacks: Sequence[Callable[[T], None]], value: T) -> None:
+    """Call ``callbacks`` with ``value``; one that raises is logged, and called again next time."""
+    for callback in tuple(callbacks):
+        try:
+            callback(value)
+        except Exception:
+            log.exception("a listener failed", listener=repr(callback), kind=type(value).__name__)
+
+
+class Observers:
+    """The listeners and result callbacks of one batch; both lists may change at any time."""
+
+    def __init__(
+        self, batch_id: str, listeners: list[Listener], result_callbacks: list[ResultCallback]
+    ) -> None:
+        self._batch_id = batch_id
+        self._listeners = listeners
+        self._result_callbacks = result_callbacks
+
+    def tell(self, event: Event) -> None:
+        """Tell of ``event`` as it happens."""
+        if self._listeners:
+            call_each(self._listeners, event)
+        if self._result_callbacks and isinstance(event, DocSettled):
+            call_each(self._result_callbacks, self._result(event))
+
+    def tell_durable(self, events: list[Event]) -> None:
+        """Tell of events that count only now that they are committed."""
+        if self._listeners:
+            for event in events:
+                if not isinstance(event, _TOLD_AT_ONCE):
+                    call_each(self._listeners, event)
+
+    def _result(self, event: DocSettled) -> ProcessingResult:
+        return ProcessingResult(
+            doc_id=event.doc_id,
+            success=event.status is DocStatus.DONE,
+            error_message=event.error,
+            processing_time=event.seconds,
+            timestamp=event.at,
+            batch_id=self._batch_id,
+            chunks=event.chunks,
+            attempts=event.attempts,
+            error_type=event.error_type,
+            status=event.status,
+        )
