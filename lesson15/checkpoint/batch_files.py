@@ -56,8 +56,8 @@ class BatchFiles:
         self.committed = batch.commit
         commit = batch.commit
         try:
-            _cut_off(fs, self.folder.segment, commit.segment_bytes)
-            _cut_off(fs, self.folder.journal, commit.journal_bytes)
+            cut_off(fs, self.folder.segment, commit.segment_bytes)
+            cut_off(fs, self.folder.journal, commit.journal_bytes)
             self._journal = JournalWriter(fs, self.folder.journal, commit.position, self.cipher)
             self._segment = SegmentWriter(
                 fs, self.folder.segment, commit.segment_bytes, self.cipher
@@ -145,7 +145,7 @@ class BatchFiles:
         self._segment.close()
 
 
-def _cut_off(fs: FileSystem, path: Path, size: int) -> None:
+def cut_off(fs: FileSystem, path: Path, size: int) -> None:
     """Cut ``path`` to its committed ``size``."""
     actual = path.stat().st_size if path.exists() else 0
     if actual < size:

@@ -29,7 +29,8 @@ Vectors = NDArray[np.float32]
 
 _HEADER = struct.Struct("<4sIIII")
 _MAGIC = b"L15S"
-_WRITE_BYTES = 4 * 1024 * 1024  # at once
+WRITE_BYTES = 4 * 1024 * 1024
+"""How much is written at once."""
 
 
 class SegmentWriter:
@@ -83,7 +84,7 @@ class SegmentWriter:
         for block in blocks:
             part.append(block)
             size += len(block)
-            if size >= _WRITE_BYTES:
+            if size >= WRITE_BYTES:
                 self._file.write(b"".join(part))
                 part, size = [], 0
         if part:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,7 +59,8 @@ class BatchProcessor:
             :class:`Embedder` protocol.
         store: "faiss", "chroma" or the name of a plugin.
         settings: everything else; the environment (``LESSON15_*``) by default.
-        work: what to do to a document instead of indexing it, for other uses of the engine.
+        work: what to do to a document instead of indexing it, for other uses of the engine; its
+            paths are files, to be scanned and watched for changes, if ``work.reads_files`` is true.
         recovery: the retry policy.
         fs: the file system that commits go through, for crash tests.
         faults: a plan of faults to strike each batch with, or the live control of one batch; see
@@ -71,6 +72,8 @@ class BatchProcessor:
         progress_callbacks: called with a :class:`ProgressInfo` after each document.
         result_callbacks: called with the :class:`ProcessingResult` of each document.
         listeners: called with each event of :mod:`lesson15.events`.
+        writer_callbacks: called with the :class:`Writer` of a batch before its work begins, for
+            those who watch commits.
 
     Example:
         >>> processor = BatchProcessor(max_concurrent=4)
@@ -115,6 +118,7 @@ class BatchProcessor:
         self.progress_callbacks: list[ProgressCallback] = []
         self.result_callbacks: list[ResultCallback] = []
         self.listeners: list[Listener] = []
+        self.writer_callbacks: list[Callable[[Writer], None]] = []
 
     # --- watching and control -----------------------------------------------------------------
 
@@ -268,6 +272,8 @@ class BatchProcessor:
                 self.checkpoint_interval,
             )
             stack.push_async_callback(writer.aclose)
+            for look in self.writer_callbacks:
+                look(writer)
             work = parts.document_work(stack, manifest)
             return await self._run(stack, manifest, writer, work, observers, paths, is_new=is_new)
 
@@ -309,15 +315,15 @@ class BatchProcessor:
         catalog = Catalog(writer.files.folder.catalog, writer.files.cipher)
         stack.callback(catalog.close)
         naming = Naming(manifest.base_dir)
-        is_retry, is_indexing = paths is None, self._work is None
+        is_retry = paths is None
         # The paths of other work than indexing need not be files.
-        reads_files = is_indexing or getattr(self._work, "reads_files", False)
+        reads_files = self._work is None or getattr(self._work, "reads_files", False)
         fingerprint = file_fingerprint if reads_files else _no_fingerprint
         source: Iterable[Any]
         if paths is None:
             source = (naming.path(event.doc_id) for event in catalog.scan_failures())
         else:
-            source = scan(paths) if is_indexing else paths
+            source = scan(paths) if reads_files else paths
         feed = Feed(source, naming, catalog, fingerprint, is_forced=is_retry)
         writer.on_commit.append(feed.committed)
         writer.on_commit.append(observers.tell_durable)
@@ -335,7 +341,7 @@ class BatchProcessor:
         limit.on_change = run.note_limit
         self._runs[batch_id] = run
         stack.callback(self._runs.pop, batch_id)
-        if isinstance(paths, Sequence) and is_indexing:
+        if isinstance(paths, Sequence) and reads_files:
             counter = asyncio.create_task(_count(paths, run))
             stack.callback(counter.cancel)
         try:
@@ -345,7 +351,7 @@ class BatchProcessor:
             if run.is_cancelled:
                 await run.finish(BatchStatus.CANCELLED)
             else:
-                if not is_new and not is_retry and is_indexing:
+                if not is_new and not is_retry and reads_files:
                     await run.remove_vanished("status <> 'skipped'")
                 keeps = is_retry and status_before is not BatchStatus.FINISHED
                 await run.finish(status_before if keeps else BatchStatus.FINISHED)

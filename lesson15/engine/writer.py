@@ -220,10 +220,11 @@ class Writer:
         self._added, self._removed = [], []
         self.pending = 0
         loop = asyncio.get_running_loop()
-        self._commit = loop.run_in_executor(self._thread, self._write, cut, *changes)
+        self._commit = loop.run_in_executor(self._thread, self.write, cut, *changes)
         self._commit.add_done_callback(lambda commit: self._end_commit(commit, cut.events))
 
-    def _write(self, cut: Cut, added: list[tuple[int, Vectors]], removed: list[int]) -> None:
+    def write(self, cut: Cut, added: list[tuple[int, Vectors]], removed: list[int]) -> None:
+        """Commit ``cut``, then bring what is derived up to it; runs in the writer's thread."""
         before = self.files.committed
         self.files.write(cut)
         self.catalog.apply(cut.events, cut.commit.position)

@@ -40,7 +40,9 @@ def memory_folder() -> Iterator[Path]:
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the command line in this process: exit code, stdout, stderr. No exception may pass."""
     monkeypatch.setenv("LESSON15_RETRY_DELAY", "0")
-    monkeypatch.setattr(Assembly, "_indexing", lambda _self, _stack, each: indexing_in_place(each))
+    monkeypatch.setattr(
+        Assembly, "_indexing", lambda _self, _stack, each: indexing_in_place(each.dimensions)
+    )
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*arguments: object) -> tuple[int, str, str]:

@@ -5,27 +5,28 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lesson15.checkpoint.documents import Manifest
+from lesson15.checkpoint.batch_files import Cut
 from lesson15.checkpoint.filesystem import FileSystem
-from lesson15.checkpoint.journal import Position, Record
+from lesson15.checkpoint.journal import Position
+from lesson15.checkpoint.state_files import Commit
 from lesson15.documents.parsed import ParsedDocument, ParseOptions
 from lesson15.documents.parsing import parse_document
 from lesson15.embedding import HashingEmbedder
-from lesson15.engine.ledger import Ledger
-from lesson15.engine.processor import BatchProcessor, Paths
-from lesson15.engine.work import DocumentWork, IndexingWork
+from lesson15.engine.processor import BatchProcessor
+from lesson15.engine.work import IndexingWork
+from lesson15.engine.writer import Writer
+from lesson15.events import Event
 from lesson15.models import BatchState
 from lesson15.settings import Settings
-from lesson15.stores import VectorStore
 from tests.crash.disk import Content, Disk, RecordingFileSystem
 
 BATCH = "b"
 EMBEDDER = HashingEmbedder(16)
+CONCURRENCY = 2
 _DERIVED = ("catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite.crc", "index.faiss",
             "index.faiss.json")  # fmt: skip
 
@@ -43,47 +44,33 @@ class InlineBatcher:
         return self._embedder.embed(texts)
 
 
-def indexing_in_place(manifest: Manifest) -> IndexingWork:
-    batcher = InlineBatcher(manifest.dimensions)
-    return IndexingWork(InlineParser(), batcher, manifest.dimensions)
+def indexing_in_place(dimensions: int) -> IndexingWork:
+    return IndexingWork(InlineParser(), InlineBatcher(dimensions), dimensions)
 
 
 class InlineProcessor(BatchProcessor):
-    """The engine without parser processes. ``on_open`` sees the ledger once it is recovered."""
+    """The engine without parser processes. ``on_open`` sees the writer once it has recovered."""
 
     def __init__(
         self,
         state: Path,
         interval: int = 3,
         fs: FileSystem | None = None,
-        on_open: Callable[[Ledger], None] = lambda ledger: None,
+        on_open: Callable[[Writer], None] = lambda writer: None,
         embedder: HashingEmbedder = EMBEDDER,
     ) -> None:
         super().__init__(
-            2, interval, state_dir=state, embedder=embedder, store="faiss",
-            settings=Settings(retry_delay=0), fs=fs,
+            CONCURRENCY, interval, state_dir=state, embedder=embedder, store="faiss",
+            settings=Settings(retry_delay=0), fs=fs, work=indexing_in_place(embedder.dimensions),
         )  # fmt: skip
-        self._on_open = on_open
-
-    async def _run(
-        self,
-        stack: AsyncExitStack,
-        manifest: Manifest,
-        ledger: Ledger,
-        work: DocumentWork,
-        paths: Paths | None,
-        **options: Any,
-    ) -> dict[str, Any]:
-        self._on_open(ledger)
-        work = indexing_in_place(manifest)
-        return await super()._run(stack, manifest, ledger, work, paths, **options)
+        self.writer_callbacks.append(on_open)
 
 
 @dataclass(frozen=True)
 class Commitment:
-    """What a commit covers: every record of the batch up to it, their bytes, and their counts."""
+    """What a commit covers: every event of the batch up to it, their bytes, and their counts."""
 
-    records: list[Record]
+    events: list[Event]
     journal_bytes: int
     counts: tuple[int, int, int, int]
 
@@ -120,51 +107,35 @@ class Recorder(RecordingFileSystem):
     def before_step(self) -> None:
         self.moments.append(Moment(copy.deepcopy(self.disk), self.promised, len(self.snapshots)))
 
-    def watch(self, ledger: Ledger) -> None:
-        """Note what ``ledger``, just recovered, commits from now on."""
-        number = ledger.log.committed.number
+    def watch(self, writer: Writer) -> None:
+        """Note what ``writer``, just recovered, commits from now on."""
+        number = writer.files.committed.number
         del self.history[number + 1 :]
         self.promised = number
-        commit, apply, open_store = ledger.log.commit, ledger.catalog.apply, ledger._open_store
+        write, apply, save = writer.files.write, writer.catalog.apply, writer.index.save
 
-        def watched_commit() -> list[Record]:
-            log = ledger.log
-            flush = log._journal.flush
-
-            def watched_flush() -> None:  # when the record of the commit itself is appended
-                records = self.history[-1].records + log.records
-                journal_bytes = log._journal.position.offset
-                self.history.append(Commitment(records, journal_bytes, counts_of(log.state)))
-                flush()
-
-            log._journal.flush = watched_flush  # type: ignore[method-assign]
-            try:
-                result = commit()
-            finally:
-                log._journal.flush = flush  # type: ignore[method-assign]
+        def watched_write(cut: Cut) -> None:
+            last = self.history[-1]
+            journal_bytes = last.journal_bytes + len(cut.journal)  # whatever the commit says
+            self.history.append(
+                Commitment(last.events + cut.events, journal_bytes, counts_of(cut.state))
+            )
+            write(cut)
             self.promised = len(self.history) - 1
-            return result
 
-        def watched_apply(records: list[Record], position: Position) -> None:
+        def watched_apply(events: list[Event], position: Position) -> None:
             promised = self.history[self.promised].journal_bytes
             assert position.offset <= promised, "the catalogue is ahead of the commit"
-            apply(records, position)
+            apply(events, position)
             self._snap()
 
-        def watched_store() -> VectorStore:
-            store = open_store()
-            save = store.save
+        def watched_save(commit: Commit) -> None:
+            save(commit)
+            self._snap()
 
-            def watched_save(tag: str) -> None:
-                save(tag)
-                self._snap()
-
-            store.save = watched_save  # type: ignore[method-assign]
-            return store
-
-        ledger.log.commit = watched_commit  # type: ignore[method-assign]
-        ledger.catalog.apply = watched_apply  # type: ignore[method-assign, assignment]
-        ledger._open_store = watched_store
+        writer.files.write = watched_write  # type: ignore[method-assign]
+        writer.catalog.apply = watched_apply  # type: ignore[method-assign, assignment]
+        writer.index.save = watched_save  # type: ignore[method-assign]
 
     def _snap(self) -> None:
         paths = (self.root / name for name in _DERIVED)

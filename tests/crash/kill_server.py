@@ -16,15 +16,16 @@ import time
 import lesson15.stores.faiss_store  # noqa: F401 - imported before the forks, as all else
 from lesson15.engine.processor import BatchProcessor
 from lesson15.errors import BatchNotFoundError
+from lesson15.events import DocStarted, Event
 from lesson15.settings import Settings
 
 
 def run_child(command: dict) -> None:
     log = os.open(command["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def note(record: dict) -> None:
-        if record["t"] == "started":
-            os.write(log, f"{record['id']}\n".encode())
+    def note(event: Event) -> None:
+        if isinstance(event, DocStarted):
+            os.write(log, f"{event.doc_id}\n".encode())
 
     processor = BatchProcessor(
         command["max_concurrent"],

@@ -8,11 +8,12 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lesson15.checkpoint.journal import Record, read_journal
+from lesson15.checkpoint.journal import read_journal
 from lesson15.engine.feed import file_fingerprint
-from lesson15.engine.ledger import Ledger
 from lesson15.engine.verify import verify
+from lesson15.engine.writer import Writer
 from lesson15.errors import BatchNotFoundError, Lesson15Error
+from lesson15.events import DocRemoved, DocSettled, DocStarted, Event
 from tests.crash import oracle
 from tests.crash.disk import Content
 from tests.crash.engine import (
@@ -26,30 +27,31 @@ from tests.crash.engine import (
 )
 
 
-def live_documents(records: list[Record]) -> dict[str, Record]:
-    """The last verdict on each document; other kinds of records are passed over."""
-    live: dict[str, Record] = {}
-    for record in records:
-        if record["t"] == "doc":
-            live[record["id"]] = record
-        elif record["t"] == "gone":
-            del live[record["id"]]
+def live_documents(events: list[Event]) -> dict[str, DocSettled]:
+    """The last verdict on each document; other kinds of events are passed over."""
+    live: dict[str, DocSettled] = {}
+    for event in events:
+        match event:
+            case DocSettled(doc_id=doc_id):
+                live[doc_id] = event
+            case DocRemoved(doc_id=doc_id):
+                del live[doc_id]
     return live
 
 
-def check_recovered(ledger: Ledger, history: list[Commitment]) -> int:
+def check_recovered(writer: Writer, history: list[Commitment]) -> int:
     """Check that what was recovered is exactly one commit of ``history``; its number."""
-    log = ledger.log
-    number = log.committed.number
+    files = writer.files
+    number = files.committed.number
     assert number < len(history), f"commit {number} was never begun"
-    position = log.committed.position
-    records = [record for _, record in read_journal(log.folder.journal, stop=position)]
-    assert records == history[number].records, f"other records than commit {number} covers"
-    assert counts_of(log.state) == history[number].counts
-    assert log.folder.journal.stat().st_size == position.offset, "the journal's tail is not cut"
-    live = live_documents(records)
-    found = {row.doc_id: (row.status, row.chunks) for row in ledger.catalog.scan()}
-    expected = {doc_id: (record["s"], record["n"]) for doc_id, record in live.items()}
+    position = files.committed.position
+    events = [event for _, event in read_journal(files.folder.journal, stop=position)]
+    assert events == history[number].events, f"other events than commit {number} covers"
+    assert counts_of(files.state) == history[number].counts
+    assert files.folder.journal.stat().st_size == position.offset, "the journal's tail is not cut"
+    live = live_documents(events)
+    found = {row.doc_id: (row.status, row.chunks) for row in writer.catalog.scan()}
+    expected = {doc_id: (event.status, event.chunks) for doc_id, event in live.items()}
     assert found == expected, "the catalogue differs from the journal"
     return number
 
@@ -69,16 +71,16 @@ def resume_and_check(state: Path, docs: Path, recorder: Recorder, expected: orac
     settled: set[str] = set()
     started: set[str] = set()
 
-    def look(ledger: Ledger) -> None:
+    def look(writer: Writer) -> None:
         nonlocal recovered
-        recovered = check_recovered(ledger, recorder.history)
-        for doc_id, record in live_documents(recorder.history[recovered].records).items():
-            if record.get("fp") == file_fingerprint(doc_id):
+        recovered = check_recovered(writer, recorder.history)
+        for doc_id, event in live_documents(recorder.history[recovered].events).items():
+            if event.fingerprint == file_fingerprint(doc_id):
                 settled.add(doc_id)
 
     processor = InlineProcessor(state, on_open=look)
     processor.listeners.append(
-        lambda record: started.add(record["id"]) if record["t"] == "started" else None
+        lambda event: started.add(event.doc_id) if isinstance(event, DocStarted) else None
     )
     try:
         report = drive(processor.process_batch([docs], BATCH, resume=True))

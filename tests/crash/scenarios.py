@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lesson15.checkpoint import segment
+from lesson15.events import DocSettled, Event
 from tests.crash.disk import Crash
 from tests.crash.engine import BATCH, InlineProcessor, Recorder, drive
 from tests.crash.recovery_check import put
@@ -32,7 +33,7 @@ class Lab:
 
     def processor(self, interval: int) -> InlineProcessor:
         return InlineProcessor(
-            self.state, interval, self.recorder, lambda ledger: self.recorder.watch(ledger)
+            self.state, interval, self.recorder, lambda writer: self.recorder.watch(writer)
         )
 
     def run(self, interval: int) -> dict[str, Any]:
@@ -80,9 +81,9 @@ def cancelled(lab: Lab, interval: int) -> None:
     processor = lab.processor(interval)
     settled = []
 
-    def count(record: dict[str, Any]) -> None:
-        if record["t"] == "doc":
-            settled.append(record)
+    def count(event: Event) -> None:
+        if isinstance(event, DocSettled):
+            settled.append(event)
             if len(settled) == 5:
                 processor.cancel()
 
@@ -110,7 +111,7 @@ def killed_before(lab: Lab, interval: int) -> None:
 def split_writes(lab: Lab, interval: int) -> None:
     """The segment goes out in many writes before one fsync."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segment, "_FLUSH_BYTES", 1)
+        patch.setattr(segment, "WRITE_BYTES", 1)
         lab.run(interval)
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from lesson15.checkpoint import batch_log, manager
-from lesson15.checkpoint.batch_log import BatchLog
-from lesson15.checkpoint.documents import Commit
+from lesson15.checkpoint import batch_files, state_files
+from lesson15.checkpoint.batch_files import BatchFiles, Cut
 from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.checkpoint.journal import JournalWriter, Position
 from lesson15.checkpoint.segment import SegmentWriter
-from lesson15.engine.ledger import Ledger
+from lesson15.checkpoint.state_files import Commit
+from lesson15.checkpoint.stored_batch import StoredBatch
+from lesson15.engine.writer import Writer
 from lesson15.errors import CorruptCheckpointError
 from lesson15.stores.catalog import Catalog
 from tests.crash.recovery_check import Tally, check_every_crash
@@ -95,9 +96,9 @@ def documents_through(wrapper: Callable[[FileSystem], Any]) -> Break:
     """Checkpoint and manifest are replaced through a file system that is less than it should be."""
 
     def apply(patch: Patch) -> None:
-        replace = manager.replace_file
+        replace = state_files.replace_file
         patch.setattr(
-            manager, "replace_file", lambda fs, path, data: replace(wrapper(fs), path, data)
+            state_files, "replace_file", lambda fs, path, data: replace(wrapper(fs), path, data)
         )
 
     return apply
@@ -112,44 +113,50 @@ def commit_with(**changes: Callable[[Commit], int]) -> Break:
             update = {name: change(commit) for name, change in changes.items()}
             return commit.model_copy(update=update)
 
-        patch.setattr(batch_log, "Commit", broken)
+        patch.setattr(batch_files, "Commit", broken)
 
     return apply
 
 
 def segment_flushed_after_the_commit(patch: Patch) -> None:
-    commit, flush = BatchLog.commit, SegmentWriter.flush
+    write = BatchFiles.write
 
-    def broken(self: BatchLog) -> Any:
-        patch.setattr(SegmentWriter, "flush", lambda writer: None)
-        records = commit(self)
-        patch.setattr(SegmentWriter, "flush", flush)
-        flush(self._segment)
-        return records
+    def broken(self: BatchFiles, cut: Cut) -> None:
+        late: list[Callable[[], None]] = []
 
-    patch.setattr(BatchLog, "commit", broken)
+        def later(writer: SegmentWriter, blocks: Any) -> None:
+            late.append(lambda: write_blocks(writer, blocks))
+
+        write_blocks = SegmentWriter.write
+        patch.setattr(SegmentWriter, "write", later)
+        write(self, cut)
+        patch.setattr(SegmentWriter, "write", write_blocks)
+        for flush in late:
+            flush()
+
+    patch.setattr(BatchFiles, "write", broken)
 
 
 def tail_not_cut(patch: Patch) -> None:
-    patch.setattr(batch_log, "_cut", lambda fs, path, size: None)
+    patch.setattr(batch_files, "cut_off", lambda fs, path, size: None)
 
 
 def catalogue_before_the_commit(patch: Patch) -> None:
-    commit = Ledger._commit
+    write = Writer.write
 
-    def broken(self: Ledger) -> Any:
-        self.catalog.apply(self.log.records, self.log._journal.position)
-        return commit(self)
+    def broken(self: Writer, cut: Cut, *changes: Any) -> None:
+        self.catalog.apply(cut.events, cut.commit.position)
+        write(self, cut, *changes)
 
-    patch.setattr(Ledger, "_commit", broken)
+    patch.setattr(Writer, "write", broken)
 
 
 def stale_catalogue_believed(patch: Patch) -> None:
     catch_up = Catalog.catch_up
 
-    def broken(self: Catalog, journal: Path, stop: Position) -> None:
+    def broken(self: Catalog, batch: StoredBatch) -> None:
         if self.position == Position():
-            catch_up(self, journal, stop)
+            catch_up(self, batch)
 
     patch.setattr(Catalog, "catch_up", broken)
 
@@ -175,7 +182,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
         commit_with(segment_bytes=lambda c: c.segment_bytes - 1), "is cut short"
     ),
     "commit number not raised": (
-        commit_with(number=lambda c: c.number - 1), "other records than commit"
+        commit_with(number=lambda c: c.number - 1), "other events than commit"
     ),
     "row number 1 too small": (commit_with(next_row=lambda c: c.next_row - 1), "two documents"),
     "row number forgotten": (commit_with(next_row=lambda c: 0), "there is no index"),

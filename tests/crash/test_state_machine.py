@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from lesson15.engine.ledger import Ledger
+from lesson15.engine.writer import Writer
 from lesson15.engine.verify import verify
 from tests.crash import oracle
 from tests.crash.conftest import make_memory_folder
@@ -82,9 +82,9 @@ class BatchMachine(RuleBasedStateMachine):
     def processor(self, interval: int) -> InlineProcessor:
         recorder = self.lab.recorder
 
-        def look(ledger: Ledger) -> None:
-            assert check_recovered(ledger, recorder.history) >= recorder.promised
-            recorder.watch(ledger)
+        def look(writer: Writer) -> None:
+            assert check_recovered(writer, recorder.history) >= recorder.promised
+            recorder.watch(writer)
 
         return InlineProcessor(self.lab.state, interval, recorder, look)
 
@@ -107,8 +107,8 @@ class BatchMachine(RuleBasedStateMachine):
         processor = self.processor(interval)
         seen: list[object] = []
 
-        def count(record: dict[str, Any]) -> None:
-            seen.append(record)
+        def count(event: object) -> None:
+            seen.append(event)
             if len(seen) == settled:
                 processor.cancel()
 
