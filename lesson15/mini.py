@@ -2,7 +2,7 @@
 
 A batch is a folder of two files. The *journal* gets a line for each document that is done; the
 *checkpoint* says how many bytes of the journal count. Stopped at any instant, by a signal or by a
-power cut, the batch goes on from its checkpoint: no outcome is lost, and none is there twice.
+power cut, the batch goes on from its checkpoint: each outcome counts once, and none is lost.
 
     >>> from tempfile import TemporaryDirectory
     >>> home = TemporaryDirectory()

@@ -190,15 +190,15 @@ def nothing_to_do(lab: Lab, commit_every: int) -> None:
 IN_THE_SECOND_COMMIT = 13
 """The operation before which the journal is written for the second time, but not flushed."""
 SCENARIOS: list[tuple[Scenario, int, int]] = [
-    (first_run, 1, 1000),
-    (first_run, 3, 1000),
-    (changed_documents, 1, 1000),
-    (changed_documents, 3, 1000),
-    (power_cut_before, 3, 1000),
-    (torn_tail_before, 3, 1000),
-    (killed_before, 1, 1000),
-    (killed_before, 3, 1000),
-    (killed_in_its_first_steps, 3, 1000),
+    (first_run, 1, 500),
+    (first_run, 3, 500),
+    (changed_documents, 1, 500),
+    (changed_documents, 3, 500),
+    (power_cut_before, 3, 500),
+    (torn_tail_before, 3, 500),
+    (killed_before, 1, 500),
+    (killed_before, 3, 500),
+    (killed_in_its_first_steps, 3, 500),
     (nothing_to_do, 3, 1),
 ]
 """With the documents a commit in the recorded run, and the distinct disks it gives at least."""

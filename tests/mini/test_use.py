@@ -24,8 +24,8 @@ def pages(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def batch(tmp_path: Path) -> MiniBatch:
-    return MiniBatch(tmp_path / "batch")
+def batch(memory_folder: Path) -> MiniBatch:
+    return MiniBatch(memory_folder / "batch")
 
 
 def results(batch: MiniBatch) -> list[Any]:
