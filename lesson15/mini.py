@@ -54,7 +54,7 @@ class Outcome:
 
 
 class MiniBatch:
-    """The batch in ``folder``, which the first run makes in a folder that is there."""
+    """The batch in ``folder``; the first run creates the folder, whose parent must exist."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -65,11 +65,12 @@ class MiniBatch:
     ) -> dict[str, Outcome]:
         """Do ``work`` for each document that is new, has changed, or failed in an earlier run.
 
-        ``work`` gets the content of a document; what it returns must be expressible in JSON. Gives
-        the outcomes of all documents of the batch, those of earlier runs among them.
+        ``work`` turns the content of a document into a value that JSON can express. Returned are
+        the outcomes of all documents of the batch, those of earlier runs included.
 
         Raises:
             OSError: a document cannot be read, or the disk refuses. Mend it and run again.
+            RuntimeError: another process is running this batch.
             ValueError: the files of the batch are damaged.
         """
         if not self.folder.is_dir():
@@ -122,8 +123,7 @@ class MiniBatch:
         size = unseal(self.checkpoint.read_bytes(), self.checkpoint)["committed_bytes"]
         with open(self.journal, "rb") as journal:
             committed = journal.read(size).ljust(size)  # What is missing will fail its checksum.
-        lines = committed.splitlines(keepends=True)
-        outcomes = (Outcome(**unseal(line, self.journal)) for line in lines)
+        outcomes = (Outcome(**unseal(line, self.journal)) for line in committed.splitlines(True))
         return size, {outcome.document: outcome for outcome in outcomes}
 
 
