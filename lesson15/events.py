@@ -218,6 +218,15 @@ def now() -> float:
 
 _KEYS: dict[type[Any], tuple[tuple[str, str], ...]] = {
     RunStarted: (("at", "at"), ("pid", "pid"), ("total", "n")),
+    DocSettled: (
+        ("doc_id", "id"), ("status", "s"), ("chunks", "n"), ("at", "at"), ("seconds", "sec"),
+        ("worker", "w"), ("attempts", "try"), ("fingerprint", "fp"), ("sha256", "sha"),
+        ("first_row", "row"), ("block", "seg"), ("error", "err"), ("error_type", "et"),
+        ("previous_status", "was"), ("previous_chunks", "was_n"),
+    ),
+    DocRemoved: (
+        ("doc_id", "id"), ("at", "at"), ("previous_status", "was"), ("previous_chunks", "was_n"),
+    ),
     AttemptFailed: (
         ("doc_id", "id"), ("attempt", "try"), ("policy", "policy"), ("error", "err"), ("at", "at"),
     ),
@@ -235,108 +244,34 @@ _KEYS: dict[type[Any], tuple[tuple[str, str], ...]] = {
 }  # fmt: skip
 """The fields of a kind of event, and the keys that they have in JSON."""
 
+_READ: dict[str, Callable[[Any], Any]] = {
+    "s": DocStatus,
+    "was": DocStatus,
+    "status": BatchStatus,
+    "seg": lambda value: BlockRef(*value),
+}
+"""How the values of some keys are read."""
+
+_KINDS = {kind.kind: kind for kind in _KEYS}
+_NULLABLE = {"id", "w"}  # these keys are there even if they have no value
+
 
 def encode(event: Event) -> Record:
     """The JSON form of ``event``; fields that have no value are left out."""
-    if isinstance(event, DocSettled):
-        return _encode_settled(event)
-    if isinstance(event, DocRemoved):
-        record: Record = {"t": "gone", "id": event.doc_id}
-        if event.at is not None:
-            record["at"] = event.at
-        _encode_previous(event, record)
-        return record
-    record = {"t": event.kind}
+    record: Record = {"t": event.kind}
     for name, key in _KEYS[type(event)]:
         value = getattr(event, name)
-        if value is not None or key == "id":
+        if value is not None or key in _NULLABLE:
             record[key] = value
+    if isinstance(event, DocSettled | DocRemoved):
+        if event.previous_status is None:
+            del record["was_n"]
+        if isinstance(event, DocSettled):
+            if event.attempts == 1:
+                del record["try"]
+            if event.block is not None:
+                record["seg"] = list(event.block)
     return record
-
-
-def _encode_settled(event: DocSettled) -> Record:
-    record: Record = {
-        "t": "doc",
-        "id": event.doc_id,
-        "s": event.status.value,
-        "n": event.chunks,
-        "at": event.at,
-        "sec": event.seconds,
-        "w": event.worker,
-    }
-    if event.attempts > 1:
-        record["try"] = event.attempts
-    if event.fingerprint is not None:
-        record["fp"] = event.fingerprint
-    if event.sha256 is not None:
-        record["sha"] = event.sha256
-    if event.block is not None:
-        record["row"] = event.first_row
-        record["seg"] = list(event.block)
-    if event.error is not None:
-        record["err"] = event.error
-        record["et"] = event.error_type
-    _encode_previous(event, record)
-    return record
-
-
-def _encode_previous(event: DocSettled | DocRemoved, record: Record) -> None:
-    if event.previous_status is not None:
-        record["was"] = event.previous_status.value
-        record["was_n"] = event.previous_chunks
-
-
-def _decode_settled(record: Record) -> DocSettled:
-    block, previous = record.get("seg"), record.get("was")
-    return DocSettled(
-        doc_id=record["id"],
-        status=DocStatus(record["s"]),
-        chunks=record["n"],
-        at=record.get("at", 0.0),
-        seconds=record.get("sec", 0.0),
-        worker=record.get("w"),
-        attempts=record.get("try", 1),
-        fingerprint=record.get("fp"),
-        sha256=record.get("sha"),
-        first_row=record.get("row"),
-        block=BlockRef(*block) if block else None,
-        error=record.get("err"),
-        error_type=record.get("et"),
-        previous_status=DocStatus(previous) if previous else None,
-        previous_chunks=record.get("was_n", 0),
-    )
-
-
-def _decode_removed(record: Record) -> DocRemoved:
-    previous = record.get("was")
-    return DocRemoved(
-        doc_id=record["id"],
-        at=record.get("at"),
-        previous_status=DocStatus(previous) if previous else None,
-        previous_chunks=record.get("was_n", 0),
-    )
-
-
-def _decode_ended(record: Record) -> RunEnded:
-    return RunEnded(BatchStatus(record["status"]), record["seconds"], record.get("at"))
-
-
-def _decoder(kind: type[Any]) -> Callable[[Record], Event]:
-    keys = _KEYS[kind]
-
-    def decode_fields(record: Record) -> Event:
-        event: Event = kind(**{name: record[key] for name, key in keys if key in record})
-        return event
-
-    return decode_fields
-
-
-_DECODERS: dict[str, Callable[[Record], Event]] = {
-    **{kind.kind: _decoder(kind) for kind in _KEYS},
-    DocSettled.kind: _decode_settled,
-    DocRemoved.kind: _decode_removed,
-    RunEnded.kind: _decode_ended,
-}
 
 
 def decode(record: Record) -> Event:
@@ -346,6 +281,13 @@ def decode(record: Record) -> Event:
         ValueError: ``record`` is of no known kind, or lacks a field of its kind.
     """
     try:
-        return _DECODERS[record["t"]](record)
-    except (KeyError, TypeError) as error:
+        kind = _KINDS[record["t"]]
+        values = {}
+        for name, key in _KEYS[kind]:
+            value = record.get(key)
+            if value is not None or (key in _NULLABLE and key in record):
+                values[name] = _READ[key](value) if key in _READ else value
+        event: Event = kind(**values)
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"this is not an event of a batch: {record!r}") from error
+    return event

@@ -13,7 +13,6 @@ Cuts must be written in their order, one at a time.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,14 +34,20 @@ class Cut:
     commit: Commit
     state: BatchState
     events: list[Event]
-    journal: bytes
-    blocks: Sequence[bytes]
+    journal: list[bytes]
+    blocks: list[bytes]
 
 
 class BatchFiles:
     """Journal, segment and checkpoint of ``batch``, open for writing under its lock.
 
     Opening them cuts off what lies beyond the last commit.
+
+    Attributes:
+        state: the counts, of what is not yet committed too.
+        committed: the last commit.
+        uncut: the events that were appended since the last cut.
+        has_run: whether anything was appended.
 
     Raises:
         CorruptCheckpointError: a file is shorter than was committed.
@@ -66,34 +71,27 @@ class BatchFiles:
             raise CheckpointWriteError(path=self.folder.root, detail=error) from error
         self._next_row = commit.next_row
         self._number = commit.number
-        self._events: list[Event] = []
+        self.uncut: list[Event] = []
         self.has_run = False
-
-    @property
-    def is_dirty(self) -> bool:
-        """Whether anything was appended since the last cut."""
-        return bool(self._events)
 
     @property
     def waiting_bytes(self) -> int:
         """The bytes of blocks that were appended since the last cut."""
         return self._segment.waiting_bytes
 
-    def append(self, event: Event) -> None:
-        """Add one event and fold it into :attr:`state`; durable after the next commit.
+    def append(self, *events: Event) -> None:
+        """Add events and fold them into :attr:`state`; durable after the next commit.
 
         The first one is preceded by a :class:`RunStarted`, so that a run that finds nothing to do
         leaves no trace.
         """
         if not self.has_run:
             self.has_run = True
-            self._append(RunStarted(now(), os.getpid(), self.state.total_docs))
-        self._append(event)
-
-    def _append(self, event: Event) -> None:
-        self._journal.append(event)
-        self._events.append(event)
-        fold(self.state, event)
+            events = (RunStarted(now(), os.getpid(), self.state.total_docs), *events)
+        for event in events:
+            self._journal.append(event)
+            self.uncut.append(event)
+            fold(self.state, event)
 
     def append_block(self, vectors: Vectors, texts: list[str]) -> tuple[int, BlockRef]:
         """Add a document's vectors (chunks x dimensions) and texts.
@@ -120,7 +118,7 @@ class BatchFiles:
             generation=self.committed.generation,
             encryption=self.committed.encryption,
         )
-        events, self._events = self._events, []
+        events, self.uncut = self.uncut, []
         return Cut(commit, replace(self.state), events, self._journal.take(), self._segment.take())
 
     def write(self, cut: Cut) -> None:

@@ -17,8 +17,9 @@ from typing import BinaryIO
 
 import orjson
 
+from lesson15.checkpoint.append_only import AppendOnlyFile
 from lesson15.checkpoint.encryption import Cipher
-from lesson15.checkpoint.filesystem import FileSystem, open_log
+from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.errors import CorruptCheckpointError, StateReadError
 from lesson15.events import Event, decode, encode
 
@@ -31,51 +32,29 @@ class Position:
     crc: int = 0
 
 
-class JournalWriter:
-    """Appends events after ``start``.
+class JournalWriter(AppendOnlyFile):
+    """The journal, open for appending after ``start``.
 
-    Appending only encodes: :meth:`take` hands out the lines since the last call, and
-    :meth:`write` puts such lines into the file, perhaps in another thread.
+    Attributes:
+        position: its end, counting events that wait.
     """
 
     def __init__(
         self, fs: FileSystem, path: Path, start: Position, cipher: Cipher | None = None
     ) -> None:
+        super().__init__(fs, path, start.offset)
         self._cipher = cipher
-        self._file = open_log(fs, path)
-        self._lines: list[bytes] = []
-        self._offset = start.offset
-        self._crc = start.crc
-
-    @property
-    def position(self) -> Position:
-        """The end of the journal, counting lines that are not written yet."""
-        return Position(self._offset, self._crc)
+        self.position = start
 
     def append(self, event: Event) -> None:
-        """Add one event."""
+        """Add one event, in memory."""
         payload = orjson.dumps(encode(event))
         if self._cipher is not None:
-            payload = self._cipher.seal_text(payload, _place(self._offset, self._crc))
-        self._crc = zlib.crc32(payload, self._crc)
-        self._lines.append(b"%08x %b\n" % (self._crc, payload))
-        self._offset += len(payload) + 10
-
-    def take(self) -> bytes:
-        """The lines appended since the last call; they must be written in this order."""
-        data = b"".join(self._lines)
-        self._lines.clear()
-        return data
-
-    def write(self, data: bytes) -> None:
-        """Write lines from :meth:`take` and make them durable; raises OSError."""
-        if data:
-            self._file.write(data)
-            self._file.fsync()
-
-    def close(self) -> None:
-        """Close the file; events that were not written are dropped."""
-        self._file.close()
+            place = _place(self.position.offset, self.position.crc)
+            payload = self._cipher.seal_text(payload, place)
+        crc = zlib.crc32(payload, self.position.crc)
+        self.add(b"%08x %b\n" % (crc, payload))
+        self.position = Position(self.offset, crc)
 
 
 def check_end(path: Path, end: Position) -> None:

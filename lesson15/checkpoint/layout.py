@@ -10,7 +10,6 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,13 +20,41 @@ _BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_PATIENCE_SECONDS = 1.0  # `status` holds the lock for an instant to see whether it is free
 
 
-@dataclass(frozen=True, slots=True)
 class BatchFolder:
-    """The paths of one batch."""
+    """The paths of one batch, after it was written anew ``generation`` times.
 
-    root: Path
-    batch_id: str
-    generation: int = 0
+    Attributes:
+        root: the folder of the batch.
+        batch_id: its name.
+        generation: which of the sets of files is meant; the checkpoint says which counts.
+        checkpoint: the last commit; small readable JSON.
+        lock: held by the process that works on the batch.
+        owner: who holds the lock, for the message of whoever finds it held.
+        shards: the parts that workers do; there only while a distributed batch is unfinished.
+        data: where all files lie that are written anew together.
+        manifest: what the batch is made of and with; written once.
+        journal: append-only events.
+        segment: append-only blocks of vectors and texts.
+        catalog: derived: the SQLite table of documents.
+        catalog_seal: the checksum of the catalogue, while no one writes to it.
+        index: derived: the vector index, a file or a folder.
+    """
+
+    def __init__(self, root: Path, batch_id: str, generation: int = 0) -> None:
+        self.root = root
+        self.batch_id = batch_id
+        self.generation = generation
+        self.checkpoint = root / "checkpoint.json"
+        self.lock = root / "lock"
+        self.owner = root / "owner.json"
+        self.shards = root / "shards"
+        self.data = root / f"generation-{generation}" if generation else root
+        self.manifest = self.data / "manifest.json"
+        self.journal = self.data / "journal.log"
+        self.segment = self.data / "segment.bin"
+        self.catalog = self.data / "catalog.sqlite"
+        self.catalog_seal = self.data / "catalog.sqlite.crc"
+        self.index = self.data / "index"
 
     @classmethod
     def of(cls, state_dir: Path | str, batch_id: str) -> BatchFolder:
@@ -40,6 +67,10 @@ class BatchFolder:
             raise InvalidBatchIdError(batch_id=batch_id)
         return cls(Path(state_dir) / batch_id, batch_id)
 
+    def at(self, generation: int) -> BatchFolder:
+        """The same batch after it was written anew ``generation`` times."""
+        return BatchFolder(self.root, self.batch_id, generation)
+
     @property
     def has_batch(self) -> bool:
         """Whether there is a batch: a checkpoint, or a journal that has lost its checkpoint.
@@ -47,21 +78,8 @@ class BatchFolder:
         A manifest alone is none: its creation was cut off. Nor is a later generation without
         checkpoint: a fork was cut off.
         """
-        return os.path.lexists(self.checkpoint) or os.path.lexists(self.at(0).journal)
-
-    @property
-    def checkpoint(self) -> Path:
-        """The last commit; small readable JSON."""
-        return self.root / "checkpoint.json"
-
-    def at(self, generation: int) -> BatchFolder:
-        """The same batch after it was written anew ``generation`` times."""
-        return replace(self, generation=generation)
-
-    @property
-    def data(self) -> Path:
-        """Where all files lie that are written anew together; the checkpoint says which count."""
-        return self.root / f"generation-{self.generation}" if self.generation else self.root
+        first_journal = self.root / self.journal.name
+        return os.path.lexists(self.checkpoint) or os.path.lexists(first_journal)
 
     def stale(self) -> list[Path]:
         """What other generations left behind."""
@@ -69,51 +87,6 @@ class BatchFolder:
             return list(self.root.glob("generation-*"))
         kept = {self.checkpoint, self.data, self.shards, self.lock, self.owner}
         return [path for path in self.root.iterdir() if path not in kept]
-
-    @property
-    def manifest(self) -> Path:
-        """What the batch is made of and with; written once."""
-        return self.data / "manifest.json"
-
-    @property
-    def journal(self) -> Path:
-        """Append-only records of what happened."""
-        return self.data / "journal.log"
-
-    @property
-    def segment(self) -> Path:
-        """Append-only blocks of vectors and texts."""
-        return self.data / "segment.bin"
-
-    @property
-    def catalog(self) -> Path:
-        """Derived: the SQLite table of documents."""
-        return self.data / "catalog.sqlite"
-
-    @property
-    def catalog_seal(self) -> Path:
-        """The checksum of the catalogue, while no one writes to it."""
-        return self.data / "catalog.sqlite.crc"
-
-    @property
-    def index(self) -> Path:
-        """Derived: the vector index, a file or a folder."""
-        return self.data / "index"
-
-    @property
-    def shards(self) -> Path:
-        """The parts that workers do; there only while a distributed batch is unfinished."""
-        return self.root / "shards"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that works on the batch."""
-        return self.root / "lock"
-
-    @property
-    def owner(self) -> Path:
-        """Who holds the lock, for the message of whoever finds it held."""
-        return self.root / "owner.json"
 
 
 @contextmanager

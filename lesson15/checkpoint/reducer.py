@@ -18,16 +18,25 @@ from lesson15.events import (
 )
 from lesson15.models import BatchState, BatchStatus, DocStatus
 
+_COUNTERS = {
+    DocStatus.DONE: "processed_docs",
+    DocStatus.FAILED: "failed_docs",
+    DocStatus.SKIPPED: "skipped_docs",
+}
+
 
 def fold(state: BatchState, event: Event) -> BatchState:
     """Apply ``event`` to ``state`` in place and return it."""
     match event:
-        case DocSettled():
-            _count(state, event.status, 1)
-            state.chunks += event.chunks
-            _take_back(state, event)
-        case DocRemoved():
-            _take_back(state, event)
+        case DocSettled() | DocRemoved():
+            if event.previous_status is not None:
+                counter = _COUNTERS[event.previous_status]
+                setattr(state, counter, getattr(state, counter) - 1)
+                state.chunks -= event.previous_chunks
+            if isinstance(event, DocSettled):
+                counter = _COUNTERS[event.status]
+                setattr(state, counter, getattr(state, counter) + 1)
+                state.chunks += event.chunks
         case TotalCounted(total=total):
             state.total_docs = total
         case RunStarted(at=at, total=total):
@@ -49,19 +58,3 @@ def fold(state: BatchState, event: Event) -> BatchState:
         state.total_docs = settled
     state.current_progress = 100.0 * settled / state.total_docs if state.total_docs else 0.0
     return state
-
-
-def _take_back(state: BatchState, event: DocSettled | DocRemoved) -> None:
-    """Uncount what ``event`` replaces."""
-    if event.previous_status is not None:
-        _count(state, event.previous_status, -1)
-        state.chunks -= event.previous_chunks
-
-
-def _count(state: BatchState, status: DocStatus, amount: int) -> None:
-    if status is DocStatus.DONE:
-        state.processed_docs += amount
-    elif status is DocStatus.FAILED:
-        state.failed_docs += amount
-    else:
-        state.skipped_docs += amount

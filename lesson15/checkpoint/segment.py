@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,8 +19,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from lesson15.checkpoint.append_only import AppendOnlyFile
 from lesson15.checkpoint.encryption import OVERHEAD, Cipher
-from lesson15.checkpoint.filesystem import FileSystem, open_log
+from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.errors import CorruptCheckpointError
 from lesson15.events import BlockRef
 
@@ -29,26 +29,17 @@ Vectors = NDArray[np.float32]
 
 _HEADER = struct.Struct("<4sIIII")
 _MAGIC = b"L15S"
-WRITE_BYTES = 4 * 1024 * 1024
-"""How much is written at once."""
 
 
-class SegmentWriter:
-    """Appends blocks after byte ``start``.
-
-    Appending only encodes: :meth:`take` hands out the blocks since the last call, and
-    :meth:`write` puts such blocks into the file, perhaps in another thread.
-    """
+class SegmentWriter(AppendOnlyFile):
+    """The segment, open for appending after byte ``start``."""
 
     def __init__(
         self, fs: FileSystem, path: Path, start: int, cipher: Cipher | None = None
     ) -> None:
+        super().__init__(fs, path, start)
         self._cipher = cipher
         self.overhead = OVERHEAD if cipher is not None else 0
-        self._file = open_log(fs, path)
-        self._blocks: list[bytes] = []
-        self.offset = start
-        self.waiting_bytes = 0
 
     def append(self, vectors: Vectors, texts: list[str]) -> BlockRef:
         """Add one document's ``vectors`` (chunks x dimensions) and ``texts`` (one a chunk)."""
@@ -66,35 +57,8 @@ class SegmentWriter:
         if self._cipher is not None:
             block = self._cipher.seal(block, f"segment:{self.offset}")
         ref = BlockRef(self.offset, len(block), crc)
-        self._blocks.append(block)
-        self.waiting_bytes += len(block)
-        self.offset += len(block)
+        self.add(block)
         return ref
-
-    def take(self) -> list[bytes]:
-        """The blocks appended since the last call; they must be written in this order."""
-        blocks, self._blocks = self._blocks, []
-        self.waiting_bytes = 0
-        return blocks
-
-    def write(self, blocks: Sequence[bytes]) -> None:
-        """Write blocks from :meth:`take` and make them durable; raises OSError."""
-        part: list[bytes] = []
-        size = 0
-        for block in blocks:
-            part.append(block)
-            size += len(block)
-            if size >= WRITE_BYTES:
-                self._file.write(b"".join(part))
-                part, size = [], 0
-        if part:
-            self._file.write(b"".join(part))
-        if blocks:
-            self._file.fsync()
-
-    def close(self) -> None:
-        """Close the file; blocks that were not written are dropped."""
-        self._file.close()
 
 
 class SegmentReader:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from lesson15.checkpoint.journal import Position, check_end, read_journal
 from lesson15.checkpoint.layout import BatchFolder, is_locked
 from lesson15.checkpoint.segment import SegmentReader
 from lesson15.checkpoint.state_files import (
+    Commit,
     Manifest,
     decode_checkpoint,
     decode_manifest,
@@ -71,6 +73,12 @@ class StoredBatch:
 
     def _cipher_of(self, encryption: Encryption | None) -> Cipher | None:
         return self._keyring.cipher(self.batch_id, encryption)
+
+    def at(self, commit: Commit) -> StoredBatch:
+        """This batch at a later ``commit`` of the same files; its state is not brought up."""
+        batch = copy(self)
+        batch.commit = commit
+        return batch
 
     def latest(self) -> StoredBatch:
         """This batch if its checkpoint is still the same, else a new reading of it.

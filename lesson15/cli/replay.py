@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lesson15.events import Record
 from lesson15.cli.common import AsJson, BatchId, StateDir, app, print_json, state_folder
+from lesson15.events import Record
 from lesson15.replay import Recording
 
 if TYPE_CHECKING:

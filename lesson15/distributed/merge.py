@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.segment import Vectors
-from lesson15.checkpoint.state_files import Manifest
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.distributed.plan import settled_among
 from lesson15.engine.writer import Writer
@@ -32,13 +31,14 @@ Entry = tuple[Event, tuple[Vectors, list[str]] | None]
 
 
 class Merge:
-    """The batch ``manifest`` describes, open for writing under its lock.
+    """``batch``, open for writing under its lock.
 
     Used by one thread at a time, never that of ``loop``, which ``writer`` belongs to.
     """
 
-    def __init__(self, writer: Writer, manifest: Manifest, loop: asyncio.AbstractEventLoop) -> None:
-        self.manifest = manifest
+    def __init__(self, writer: Writer, batch: StoredBatch, loop: asyncio.AbstractEventLoop) -> None:
+        self._batch = batch
+        self.manifest = batch.manifest
         self._writer = writer
         self._loop = loop
 
@@ -46,16 +46,9 @@ class Merge:
     async def open(cls, manager: CheckpointManager, batch_id: str) -> Merge:
         """Recover the batch and open it; raises as :class:`Writer`."""
         batch = await asyncio.to_thread(manager.open, batch_id)
-        manifest = batch.manifest
-        writer = await Writer.open(
-            batch,
-            manager.fs,
-            lambda: open_store(
-                manifest.store, batch.folder.index, manifest.dimensions, batch.cipher
-            ),
-            sys.maxsize,  # a shard is committed as a whole
-        )
-        return cls(writer, manifest, asyncio.get_running_loop())
+        # A shard is committed as a whole.
+        writer = await asyncio.to_thread(Writer, batch, manager.fs, sys.maxsize)
+        return cls(writer, batch, asyncio.get_running_loop())
 
     @property
     def state(self) -> BatchState:
@@ -126,7 +119,10 @@ class Merge:
         writer.end(status, seconds)
         await writer.commit()
         if status is BatchStatus.FINISHED:
-            await writer.save_index()
+            folder, manifest, cipher = self._batch.folder, self.manifest, self._batch.cipher
+            await writer.save_index(
+                lambda: open_store(manifest.store, folder.index, manifest.dimensions, cipher)
+            )
         failures = await writer.in_thread(writer.catalog.failures)
         return BatchReport.of(writer.state, writer.state.status, failures)
 

@@ -1,25 +1,27 @@
-"""The vector index of a batch, kept up to its commits.
+"""The vector index of a batch: derived from catalogue and segment, and brought up to a commit.
 
-The index is derived: it is loaded if its tag says that it reflects the commit at hand, and built
-from the segment if not. It is opened with the first vector, and saved at the end of a run.
+Nothing is added to the index while a batch runs. At the end, and before a search, the rows that the
+index has are compared with those that the catalogue names: what is gone is removed, what is new is
+read from the segment. An index is begun anew only if it is not known to be of this batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import re
 
 import numpy as np
 
+from lesson15.checkpoint.journal import Position, check_end
 from lesson15.checkpoint.segment import SegmentReader, Vectors
 from lesson15.checkpoint.state_files import Commit
-from lesson15.errors import CheckpointWriteError
-from lesson15.events import DocSettled
-from lesson15.stores.base import VectorStore
+from lesson15.checkpoint.stored_batch import StoredBatch
+from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
+from lesson15.stores.base import Rows, VectorStore
+from lesson15.stores.catalog import Catalog
 
-_REBUILD_VECTORS = 10_000  # added at once
+_VECTORS_AT_ONCE = 10_000
 _INDEX_ERRORS = (OSError, MemoryError, RuntimeError)  # of the system; FAISS raises the last
+_TAG = re.compile(r"(\d+):([0-9a-f]{8})")
 
 
 def tag_of(commit: Commit) -> str:
@@ -27,96 +29,72 @@ def tag_of(commit: Commit) -> str:
     return f"{commit.journal_bytes}:{commit.journal_crc:08x}"
 
 
-def rebuild_index(
-    store: VectorStore, documents: Iterable[DocSettled], blocks: SegmentReader
-) -> None:
-    """Fill ``store`` with the vectors of ``documents``, each of which has some, from ``blocks``."""
-    store.clear()
-    rows: list[np.ndarray] = []
+def bring_up(store: VectorStore, batch: StoredBatch, catalog: Catalog) -> bool:
+    """Load ``store`` and make it reflect ``catalog``; returns whether that changed it.
+
+    Raises:
+        CorruptCheckpointError: a block of the segment is damaged.
+    """
+    tag = store.load()
+    if tag == tag_of(batch.commit) and catalog.position == batch.commit.position:
+        return False
+    first_rows, chunks = catalog.spans()
+    wanted = np.repeat(first_rows - np.cumsum(chunks) + chunks, chunks) + np.arange(chunks.sum())
+    present = store.rows() if _is_earlier(tag, batch) else np.empty(0, np.int64)
+    if not len(present) or len(np.unique(present)) != len(present):
+        store.clear()
+        present = np.empty(0, np.int64)
+    store.remove(np.setdiff1d(present, wanted))
+    missing = first_rows[~np.isin(first_rows, present)]
+    if len(missing):
+        with batch.blocks() as blocks:
+            _add(store, catalog, blocks, missing)
+    return True
+
+
+def save_index(store: VectorStore, batch: StoredBatch, catalog: Catalog) -> None:
+    """Bring ``store`` up to ``batch``, if it is not, persist it, and close it.
+
+    Raises:
+        CheckpointWriteError: the system refused.
+        CorruptCheckpointError: a block of the segment is damaged.
+    """
+    try:
+        if batch.commit.next_row and bring_up(store, batch, catalog):
+            store.save(tag_of(batch.commit))
+    except _INDEX_ERRORS as error:
+        raise CheckpointWriteError(path=batch.folder.index, detail=error) from error
+    finally:
+        store.close()
+
+
+def _is_earlier(tag: str | None, batch: StoredBatch) -> bool:
+    """Whether an index with ``tag`` is of a commit of this very journal."""
+    found = _TAG.fullmatch(tag or "")
+    if found is None:
+        return False
+    try:
+        check_end(batch.folder.journal, Position(int(found[1]), int(found[2], 16)))
+    except CorruptCheckpointError:
+        return False
+    return True
+
+
+def _add(store: VectorStore, catalog: Catalog, blocks: SegmentReader, missing: Rows) -> None:
+    """Add the vectors of the documents whose first rows are ``missing`` (sorted)."""
+    rows: list[Rows] = []
     vectors: list[Vectors] = []
     waiting = 0
-    for document in documents:
-        assert document.block is not None  # noqa: S101 - it has chunks
+    absent = set(missing.tolist())
+    for document in catalog.with_vectors(int(missing[0])):
+        if document.first_row not in absent or document.block is None:
+            continue
+        part, _ = blocks.read(document.block)
         rows.append(np.arange(document.rows.start, document.rows.stop))
-        vectors.append(blocks.read(document.block)[0])
+        vectors.append(part)
         waiting += document.chunks
-        if waiting >= _REBUILD_VECTORS:
+        if waiting >= _VECTORS_AT_ONCE:
             store.add(np.concatenate(rows), np.concatenate(vectors))
             rows, vectors, waiting = [], [], 0
     if waiting:
         store.add(np.concatenate(rows), np.concatenate(vectors))
-
-
-class BatchIndex:
-    """The index of one batch while it is written to; used by one thread at a time.
-
-    Args:
-        path: where it lies, for messages.
-        open_store: opens the store that holds it.
-        fill: fills a store from the batch's committed documents.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        open_store: Callable[[], VectorStore],
-        fill: Callable[[VectorStore], None],
-    ) -> None:
-        self._path = path
-        self._open_store = open_store
-        self._fill = fill
-        self._store: VectorStore | None = None
-
-    def apply(self, before: Commit, added: list[tuple[int, Vectors]], removed: list[int]) -> None:
-        """Bring the index from commit ``before`` to the next one, by what that one changed.
-
-        Args:
-            before: the commit that the index is taken to reflect.
-            added: the first row of each new document, with its vectors (chunks x dimensions).
-            removed: rows that are no more.
-
-        Raises:
-            CheckpointWriteError: the system refused.
-        """
-        if not added and not removed:
-            return
-        with self._named_errors():
-            if self._store is None:
-                self._store = self._open_store()
-                is_new = not before.next_row
-                if not is_new and self._store.load() != tag_of(before):
-                    self._fill(self._store)  # from the catalogue, which has the change already
-                    return
-            if removed:
-                self._store.remove(np.array(removed, np.int64))
-            if added:
-                rows = np.concatenate([np.arange(row, row + len(part)) for row, part in added])
-                self._store.add(rows, np.concatenate([part for _, part in added]))
-
-    def save(self, commit: Commit) -> None:
-        """Persist the index as of ``commit``, if what is on disk is not that already.
-
-        Raises:
-            CheckpointWriteError: the system refused.
-        """
-        if not commit.next_row:
-            return  # no vector was ever made
-        with self._named_errors():
-            if self._store is None:
-                self._store = self._open_store()
-                if self._store.load() == tag_of(commit):
-                    return
-                self._fill(self._store)
-            self._store.save(tag_of(commit))
-
-    def close(self) -> None:
-        """Release files and memory."""
-        if self._store is not None:
-            self._store.close()
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except _INDEX_ERRORS as error:
-            raise CheckpointWriteError(path=self._path, detail=error) from error

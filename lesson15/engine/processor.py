@@ -39,7 +39,7 @@ from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.recovery import ErrorRecoveryManager, classify
 from lesson15.settings import Settings
 from lesson15.stores import check_encryptable, check_store
-from lesson15.stores.catalog import Catalog
+from lesson15.stores.catalog import IN_TROUBLE, Catalog
 
 if TYPE_CHECKING:
     from lesson15.faults import FaultControl, FaultPlan
@@ -265,17 +265,15 @@ class BatchProcessor:
                 self.create(batch_id, paths)
             batch = await asyncio.to_thread(manager.open, batch_id)
             manifest = self._check(batch.manifest)
-            writer = await Writer.open(
-                batch,
-                manager.fs,
-                lambda: parts.store(manifest, batch.folder, batch.cipher),
-                self.checkpoint_interval,
-            )
+            writer = await asyncio.to_thread(Writer, batch, manager.fs, self.checkpoint_interval)
             stack.push_async_callback(writer.aclose)
             for look in self.writer_callbacks:
                 look(writer)
             work = parts.document_work(stack, manifest)
-            return await self._run(stack, manifest, writer, work, observers, paths, is_new=is_new)
+            report = await self._run(stack, manifest, writer, work, observers, paths, is_new=is_new)
+            if report.status is BatchStatus.FINISHED:
+                await writer.save_index(lambda: parts.store(manifest, batch.folder, batch.cipher))
+            return report.to_dict()
 
     def _note(self, batch_id: str, event: Event) -> None:
         """Put a fault on record; one that strikes before the run or after it is only told."""
@@ -310,7 +308,7 @@ class BatchProcessor:
         paths: Paths | None,
         *,
         is_new: bool,
-    ) -> dict[str, Any]:
+    ) -> BatchReport:
         batch_id, status_before = manifest.batch_id, writer.state.status
         catalog = Catalog(writer.files.folder.catalog, writer.files.cipher)
         stack.callback(catalog.close)
@@ -321,7 +319,7 @@ class BatchProcessor:
         fingerprint = file_fingerprint if reads_files else _no_fingerprint
         source: Iterable[Any]
         if paths is None:
-            source = (naming.path(event.doc_id) for event in catalog.scan_failures())
+            source = (naming.path(event.doc_id) for event in catalog.scan(IN_TROUBLE))
         else:
             source = scan(paths) if reads_files else paths
         feed = Feed(source, naming, catalog, fingerprint, is_forced=is_retry)
@@ -355,7 +353,6 @@ class BatchProcessor:
                     await run.remove_vanished("status <> 'skipped'")
                 keeps = is_retry and status_before is not BatchStatus.FINISHED
                 await run.finish(status_before if keeps else BatchStatus.FINISHED)
-                await writer.save_index()
         except asyncio.CancelledError:
             await run.finish(BatchStatus.CANCELLED)
             raise
@@ -367,7 +364,7 @@ class BatchProcessor:
             )
             raise
         failures = await writer.in_thread(writer.catalog.failures)
-        return BatchReport.of(writer.state, writer.state.status, failures).to_dict()
+        return BatchReport.of(writer.state, writer.state.status, failures)
 
 
 async def _count(paths: Paths, run: BatchRun) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 from lesson15.checkpoint.layout import BatchFolder, batch_lock
 from lesson15.checkpoint.stored_batch import StoredBatch
-from lesson15.engine.index import rebuild_index, tag_of
+from lesson15.engine.index import bring_up, tag_of
 from lesson15.errors import BatchLockedError, CheckpointWriteError
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
@@ -52,15 +52,13 @@ def open_derived(batch: StoredBatch) -> tuple[StoredBatch, Catalog, VectorStore]
 
 def _brought_up(batch: StoredBatch) -> tuple[Catalog, VectorStore]:
     """Catalogue and index, brought to the last commit as after a crash; under the lock."""
-    folder, manifest, commit = batch.folder, batch.manifest, batch.commit
+    manifest = batch.manifest
     Catalog.recover(batch).close()  # which seals it
     catalog = Catalog.snapshot(batch)
-    store = open_store(manifest.store, folder.index, manifest.dimensions, batch.cipher)
-    if commit.next_row and store.load() != tag_of(commit):
-        with batch.blocks() as blocks:
-            rebuild_index(store, catalog.scan_with_chunks(), blocks)
+    store = open_store(manifest.store, batch.folder.index, manifest.dimensions, batch.cipher)
+    if batch.commit.next_row and bring_up(store, batch, catalog):
         with suppress(OSError):  # the index in memory answers as well
-            store.save(tag_of(commit))
+            store.save(tag_of(batch.commit))
     return catalog, store
 
 
@@ -71,8 +69,5 @@ def _as_it_stands(batch: StoredBatch) -> tuple[Catalog, VectorStore]:
     """
     catalog = Catalog.snapshot(batch)
     store = open_store("faiss", batch.folder.index, batch.manifest.dimensions, batch.cipher)
-    is_saved = batch.manifest.store == "faiss" and catalog.position == batch.commit.position
-    if not (is_saved and store.load() == tag_of(batch.commit)):
-        with batch.blocks() as blocks:
-            rebuild_index(store, catalog.scan_with_chunks(), blocks)
+    bring_up(store, batch, catalog)
     return catalog, store

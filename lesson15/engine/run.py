@@ -17,6 +17,7 @@ from lesson15.engine.writer import Writer
 from lesson15.errors import Lesson15Error, StorageError
 from lesson15.events import (
     AttemptFailed,
+    DocRemoved,
     DocSettled,
     DocStarted,
     Event,
@@ -247,7 +248,8 @@ class BatchRun:
         while part := await self.writer.in_thread(self._missing, verdicts):
             for verdict in part:
                 if verdict is not None:
-                    self._observers.tell(await self.writer.remove(verdict.doc_id, verdict))
+                    event = DocRemoved(doc_id=verdict.doc_id, at=now())
+                    self._observers.tell(await self.writer.settle(event, verdict))
         await self.writer.commit()
 
     def _missing(self, verdicts: Iterator[DocSettled]) -> list[DocSettled | None]:

@@ -19,7 +19,7 @@ from lesson15.checkpoint.reducer import fold
 from lesson15.checkpoint.segment import SegmentReader, SegmentWriter
 from lesson15.checkpoint.state_files import Commit, Manifest, encode_checkpoint, save_manifest
 from lesson15.checkpoint.stored_batch import StoredBatch
-from lesson15.engine.index import rebuild_index, tag_of
+from lesson15.engine.index import save_index
 from lesson15.errors import BatchExistsError, CheckpointWriteError
 from lesson15.events import BlockRef, Committed, DocSettled, Event
 from lesson15.models import BatchState, BatchStatus
@@ -147,12 +147,9 @@ class Transcript:
             return  # no vector was ever made
         data = encode_checkpoint(state, self.commit, self._cipher)
         batch = StoredBatch(self._target, data, (0, 0, 0), self._manager.keyring, is_live=False)
-        folder, manifest = batch.folder, batch.manifest
-        try:
-            with closing(Catalog.recover(batch)) as catalog, batch.blocks() as blocks:
-                store = open_store(manifest.store, folder.index, manifest.dimensions, batch.cipher)
-                rebuild_index(store, catalog.scan_with_chunks(), blocks)
-                store.save(tag_of(batch.commit))
-                store.close()
-        except OSError as error:
-            raise CheckpointWriteError(path=folder.index, detail=error) from error
+        manifest = batch.manifest
+        with closing(Catalog.recover(batch)) as catalog:
+            store = open_store(
+                manifest.store, batch.folder.index, manifest.dimensions, batch.cipher
+            )
+            save_index(store, batch, catalog)

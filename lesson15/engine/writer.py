@@ -5,29 +5,30 @@ a thread of the writer's own, while the next interval fills. If that one is full
 has ended, whoever settles a document waits. So a crash undoes at most two intervals and the
 documents in work.
 
-After each commit the thread brings what is derived up to it: the catalogue and the index.
+After each commit the thread applies it to the catalogue. The index is brought up at the end.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from lesson15.checkpoint.batch_files import BatchFiles, Cut
 from lesson15.checkpoint.filesystem import FileSystem
-from lesson15.checkpoint.segment import SegmentReader, Vectors
+from lesson15.checkpoint.segment import Vectors
 from lesson15.checkpoint.stored_batch import StoredBatch
-from lesson15.engine.index import BatchIndex, rebuild_index
+from lesson15.engine.index import save_index
 from lesson15.events import DocRemoved, DocSettled, Event, RunEnded, TotalCounted, now
-from lesson15.models import BatchState, BatchStatus
+from lesson15.models import BatchStatus
 from lesson15.stores.base import VectorStore
 from lesson15.stores.catalog import Catalog
 
 T = TypeVar("T")
+Verdict = TypeVar("Verdict", bound=DocSettled | DocRemoved)
 _MOST_WAITING_BYTES = 64 * 1024 * 1024
 """An interval of very large documents is committed before it is full."""
 
@@ -35,69 +36,52 @@ _MOST_WAITING_BYTES = 64 * 1024 * 1024
 class Writer:
     """Appends to ``batch``, whose lock the caller holds, and commits.
 
-    Its methods are called on one event loop; those that block run in the writer's thread.
+    Making one recovers the batch, which may take long. The methods are called on one event loop;
+    those that block run in the writer's thread.
 
     Args:
         batch: the batch as it stands.
         fs: what is written goes through it.
-        open_store: opens the store of the index.
         interval: documents between two commits.
 
     Attributes:
+        files: what is appended to.
+        state: the counts, of what is not yet committed too; not to be changed.
+        catalog: as of the last commit; used in :meth:`in_thread` while there may be commits.
         on_commit: functions that are called on the event loop with the events of each commit.
 
     Raises:
         StorageError: the batch is damaged, or the system refused.
     """
 
-    def __init__(
-        self,
-        batch: StoredBatch,
-        fs: FileSystem,
-        open_store: Callable[[], VectorStore],
-        interval: int,
-    ) -> None:
+    def __init__(self, batch: StoredBatch, fs: FileSystem, interval: int) -> None:
+        self._batch = batch
         self.files = BatchFiles(batch, fs)
+        self.state = self.files.state
         try:
             self.catalog = Catalog.recover(batch)
-            try:
+            if batch.commit.next_row:
                 _check_newest_block(batch, self.catalog)
-            except BaseException:
-                self.catalog.close()
-                raise
         except BaseException:
             self.files.close()
             raise
-        self.index = BatchIndex(batch.folder.index, open_store, self._fill)
-        self.interval = interval
-        self.pending = 0
         self.on_commit: list[Callable[[list[Event]], None]] = []
+        self._interval = interval
+        self._pending = 0
         self._notes: deque[Event] = deque()
-        self._added: list[tuple[int, Vectors]] = []
-        self._removed: list[int] = []
         self._thread = ThreadPoolExecutor(1, "lesson15-commit")
         self._commit: asyncio.Future[None] | None = None
         # What failed half-way must not be gone on with: a later commit would promise lost bytes.
         self._failure: BaseException | None = None
 
-    @classmethod
-    async def open(cls, *arguments: Any, **options: Any) -> Writer:
-        """A writer, made in a thread, as recovery may take long; arguments as of the class."""
-        return await asyncio.to_thread(cls, *arguments, **options)
-
-    @property
-    def state(self) -> BatchState:
-        """The counts, of what is not yet committed too; not to be changed."""
-        return self.files.state
-
     # --- appending ----------------------------------------------------------------------------
 
     async def settle(
         self,
-        event: DocSettled,
+        event: Verdict,
         previous: DocSettled | None = None,
         content: tuple[Vectors, list[str]] | None = None,
-    ) -> DocSettled:
+    ) -> Verdict:
         """Append a verdict on a document, and begin to commit if an interval is full.
 
         Args:
@@ -111,44 +95,33 @@ class Writer:
         Raises:
             StorageError: a commit failed; the last one that succeeded stays in force.
         """
-        await self._wait_for_room()
+        while self._is_full():
+            await self._begin_commit()
         changes: dict[str, Any] = {}
+        if previous is not None:
+            changes |= {
+                "previous_status": previous.status, "previous_chunks": previous.chunks
+            }  # fmt: skip
         if content is not None:
             changes["first_row"], changes["block"] = self.files.append_block(*content)
-            self._added.append((changes["first_row"], content[0]))
-        if previous is not None:
-            changes["previous_status"] = previous.status
-            changes["previous_chunks"] = previous.chunks
-            if content is not None or event.block != previous.block:
-                self._removed.extend(previous.rows)
         if changes:
             event = replace(event, **changes)
-        await self._append_verdict(event)
+        self.append(event)
+        self._pending += 1
+        if self._is_full() and self._commit is None:
+            await self._begin_commit()
         return event
 
-    async def remove(self, doc_id: str, previous: DocSettled) -> DocRemoved:
-        """Append that a document left the batch; ``previous`` and errors as of :meth:`settle`."""
-        await self._wait_for_room()
-        self._removed.extend(previous.rows)
-        event = DocRemoved(
-            doc_id=doc_id,
-            at=now(),
-            previous_status=previous.status,
-            previous_chunks=previous.chunks,
-        )
-        await self._append_verdict(event)
-        return event
+    def append(self, event: Event) -> None:
+        """Append ``event`` after what was noted; it is durable with the next commit.
 
-    async def _wait_for_room(self) -> None:
-        while self._is_full:
-            await self._begin_commit()
-        self._check()
-
-    async def _append_verdict(self, event: DocSettled | DocRemoved) -> None:
-        self._append(event)
-        self.pending += 1
-        if self._is_full and self._commit is None:
-            await self._begin_commit()
+        Raises:
+            StorageError: a commit failed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        self.files.append(*self._notes, event)
+        self._notes.clear()
 
     def note(self, event: Event) -> None:
         """Put an event that is no verdict on record: it is appended with the next one.
@@ -159,38 +132,24 @@ class Writer:
 
     def note_total(self, total: int) -> None:
         """Correct the number of documents, which was a guess until the source was counted."""
-        total = max(total, self.state.settled_docs)
-        if total != self.state.total_docs:
+        if total > self.state.settled_docs and total != self.state.total_docs:
             self.note(TotalCounted(total, now()))
-
-    def append(self, event: Event) -> None:
-        """Append ``event`` after what was noted; it is durable with the next commit."""
-        self._check()
-        self._append(event)
-
-    def _append(self, event: Event) -> None:
-        self._append_notes()
-        self.files.append(event)
-
-    def _append_notes(self) -> None:
-        while self._notes:
-            self.files.append(self._notes.popleft())
 
     def end(self, status: BatchStatus, seconds: float) -> None:
         """Append how a run ended after ``seconds``, unless nothing happened in it."""
-        if self.files.has_run:
-            self._append_notes()
         state = self.state
-        if status is BatchStatus.FINISHED and state.settled_docs != state.total_docs:
-            self.append(TotalCounted(state.settled_docs, now()))
-        if self.files.has_run or state.status is not status:
-            self.append(RunEnded(status, round(seconds, 3), now()))
+        if not self.files.has_run and state.status is status:
+            return
+        if status is BatchStatus.FINISHED:
+            is_noted = any(isinstance(event, TotalCounted) for event in self._notes)
+            if is_noted or state.settled_docs != state.total_docs:
+                self.append(TotalCounted(state.settled_docs, now()))
+        self.append(RunEnded(status, round(seconds, 3), now()))
 
     # --- committing ---------------------------------------------------------------------------
 
-    @property
     def _is_full(self) -> bool:
-        return self.pending >= self.interval or self.files.waiting_bytes > _MOST_WAITING_BYTES
+        return self._pending >= self._interval or self.files.waiting_bytes > _MOST_WAITING_BYTES
 
     async def commit(self) -> None:
         """Make everything appended durable, and wait for it.
@@ -201,34 +160,29 @@ class Writer:
             CheckpointWriteError: the system refused, now or before; the last commit stays in force.
             CatalogError: the commit is done, but not applied to the catalogue.
         """
-        while self.files.is_dirty or self._commit is not None:
+        while self.files.uncut or self._commit is not None:
             await self._begin_commit()
             if self._commit is not None:
                 await asyncio.wait([self._commit])
-        self._check()
+        if self._failure is not None:
+            raise self._failure
 
     async def _begin_commit(self) -> None:
         """Begin with a commit, once the one before has ended; that one may be another caller's."""
         if self._commit is not None:
             await asyncio.wait([self._commit])
             return
-        self._check()
-        if not self.files.is_dirty:
-            return
+        if self._failure is not None:
+            raise self._failure
         cut = self.files.cut()
-        changes = self._added, self._removed
-        self._added, self._removed = [], []
-        self.pending = 0
-        loop = asyncio.get_running_loop()
-        self._commit = loop.run_in_executor(self._thread, self.write, cut, *changes)
+        self._pending = 0
+        self._commit = asyncio.get_running_loop().run_in_executor(self._thread, self.write, cut)
         self._commit.add_done_callback(lambda commit: self._end_commit(commit, cut.events))
 
-    def write(self, cut: Cut, added: list[tuple[int, Vectors]], removed: list[int]) -> None:
-        """Commit ``cut``, then bring what is derived up to it; runs in the writer's thread."""
-        before = self.files.committed
+    def write(self, cut: Cut) -> None:
+        """Commit ``cut`` and apply it to the catalogue; runs in the writer's thread."""
         self.files.write(cut)
         self.catalog.apply(cut.events, cut.commit.position)
-        self.index.apply(before, added, removed)
 
     def _end_commit(self, commit: asyncio.Future[None], events: list[Event]) -> None:
         self._commit = None
@@ -237,19 +191,17 @@ class Writer:
             for tell in self.on_commit:
                 tell(events)
 
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    def _fill(self, store: VectorStore) -> None:
-        with SegmentReader(self.files.folder.segment, self.files.cipher) as blocks:
-            rebuild_index(store, self.catalog.scan_with_chunks(), blocks)
-
     # --- the end ------------------------------------------------------------------------------
 
-    async def save_index(self) -> None:
-        """Persist the index as of the last commit; raises CheckpointWriteError."""
-        await self.in_thread(self.index.save, self.files.committed)
+    async def save_index(self, open_store: Callable[[], VectorStore]) -> None:
+        """Bring the index, in the store that ``open_store`` opens, up to the last commit.
+
+        Raises:
+            CheckpointWriteError: the system refused.
+        """
+        await self.in_thread(
+            lambda: save_index(open_store(), self._batch.at(self.files.committed), self.catalog)
+        )
 
     async def in_thread(self, func: Callable[..., T], *args: object) -> T:
         """Run ``func``, which may use the catalogue, in the writer's thread, between commits."""
@@ -257,12 +209,8 @@ class Writer:
 
     async def aclose(self) -> None:
         """Close everything; what was not committed is dropped."""
-
-        def close(parts: Iterable[Any]) -> None:
-            for part in parts:
-                part.close()
-
-        await self.in_thread(close, (self.files, self.catalog, self.index))
+        await self.in_thread(self.files.close)
+        await self.in_thread(self.catalog.close)
         self._thread.shutdown()
 
 

@@ -13,12 +13,14 @@ import sqlite3
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.journal import Position
@@ -37,7 +39,12 @@ CREATE INDEX IF NOT EXISTS docs_in_trouble ON docs (doc_id) WHERE status <> 'don
 CREATE TABLE IF NOT EXISTS applied (one INT PRIMARY KEY, offset INT, crc INT);
 """
 _UPSERT = "INSERT OR REPLACE INTO docs VALUES (?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM docs WHERE doc_id = ?"
+_NOTE_POSITION = "INSERT OR REPLACE INTO applied VALUES (1, ?, ?)"
+_SELECT = "SELECT doc_id, status, chunks, detail FROM docs"
 _BATCH = 1000
+IN_TROUBLE = "status <> 'done'"
+"""The condition of :meth:`Catalog.scan` for the dead-letter list."""
 
 
 class Catalog:
@@ -49,7 +56,7 @@ class Catalog:
         self._path = Path(path)
         self._cipher = cipher
         self._seal: Path | None = None
-        with self._named_errors():
+        try:
             name = path if options is None else f"{self._path.absolute().as_uri()}?{options}"
             self._db = sqlite3.connect(
                 name, uri=options is not None, check_same_thread=False, isolation_level=None
@@ -62,6 +69,8 @@ class Catalog:
             except sqlite3.Error:
                 self._db.close()
                 raise
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
 
     @classmethod
     def snapshot(cls, batch: StoredBatch) -> Catalog:
@@ -92,8 +101,7 @@ class Catalog:
         else close.
         """
         try:
-            with self._named_errors():
-                self._db.execute("BEGIN")
+            self._fetch("BEGIN")
             found = self.position
         except CatalogError:
             self.close()
@@ -143,17 +151,15 @@ class Catalog:
             raise
         return catalog
 
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, ValueError) as error:
-            self._seal = None  # it is made anew next time
-            raise CatalogError(path=self._path, detail=error) from error
-
     def _fetch(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._named_errors():
+        try:
             return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> CatalogError:
+        self._seal = None  # it is made anew next time
+        return CatalogError(path=self._path, detail=error)
 
     @property
     def position(self) -> Position:
@@ -161,52 +167,50 @@ class Catalog:
         rows = self._fetch("SELECT offset, crc FROM applied")
         return Position(*rows[0]) if rows else Position()
 
-    def catch_up(self, batch: StoredBatch) -> None:
-        """Apply what ``batch`` has committed since :attr:`position`, in one transaction.
-
-        So whoever reads meanwhile sees one commit or another, and nothing in between.
-        """
-        entries = batch.events_from(self.position)
-        with self._transaction():
-            while part := list(islice(entries, _BATCH)):
-                self._apply([event for _, event in part], part[-1][0])
+    # --- writing ------------------------------------------------------------------------------
 
     def apply(self, events: Iterable[Event], position: Position) -> None:
-        """Apply committed ``events`` and note ``position``, in one transaction."""
-        with self._transaction():
-            self._apply(events, position)
+        """Apply committed ``events`` and note ``position``; raises CatalogError."""
+        self._apply([(events, position)])
 
-    def _apply(self, events: Iterable[Event], position: Position) -> None:
-        upserts: list[tuple[Any, ...]] = []
+    def catch_up(self, batch: StoredBatch) -> None:
+        """Apply what ``batch`` has committed since :attr:`position`; raises CatalogError."""
+        position = self.position
+        if position != batch.commit.position:
+            self._apply(_in_parts(batch.events_from(position)))
 
-        def flush() -> None:
-            self._db.executemany(_UPSERT, upserts)
-            upserts.clear()
+    def _apply(self, parts: Iterable[tuple[Iterable[Event], Position]]) -> None:
+        """Apply ``parts`` in one transaction, so that whoever reads sees all of it or nothing."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            with self._db:  # commits, or rolls back on an error
+                for events, position in parts:
+                    upserts: list[tuple[Any, ...]] = []
+                    for event in events:
+                        match event:
+                            case DocSettled():
+                                upserts.append(self._row(event))
+                            case DocRemoved(doc_id=doc_id):
+                                self._db.executemany(_UPSERT, upserts)  # which precede it
+                                upserts.clear()
+                                self._db.execute(_DELETE, self._keys([doc_id]))
+                    self._db.executemany(_UPSERT, upserts)
+                    self._db.execute(_NOTE_POSITION, (position.offset, position.crc))
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
 
-        for event in events:
-            match event:
-                case DocSettled(status=status, chunks=chunks):
-                    key, detail = self._closed(event)
-                    upserts.append((key, status.value, chunks, detail, event.first_row))
-                case DocRemoved(doc_id=doc_id):
-                    flush()  # a removal must come after the upserts that precede it
-                    self._db.execute("DELETE FROM docs WHERE doc_id = ?", (self._key(doc_id),))
-        flush()
-        self._db.execute(
-            "INSERT OR REPLACE INTO applied VALUES (1, ?, ?)", (position.offset, position.crc)
-        )
+    def _keys(self, doc_ids: Sequence[str]) -> Sequence[str]:
+        return doc_ids if self._cipher is None else list(map(self._cipher.hide, doc_ids))
 
-    def _key(self, doc_id: str) -> str:
-        return doc_id if self._cipher is None else self._cipher.hide(doc_id)
-
-    def _closed(self, event: DocSettled) -> tuple[str, str | bytes | None]:
-        """The columns ``doc_id`` and ``detail``."""
-        key = self._key(event.doc_id)
+    def _row(self, event: DocSettled) -> tuple[Any, ...]:
+        key, detail = event.doc_id, None
         if self._cipher is not None:
-            return key, self._cipher.seal(orjson.dumps(encode(event)), f"catalog:{key}")
-        # A document without file and chunks (a bare status) needs no detail column.
-        is_bare = event.fingerprint is None and event.error is None
-        return key, None if is_bare else orjson.dumps(encode(event)).decode()
+            key = self._cipher.hide(key)
+            detail = self._cipher.seal(orjson.dumps(encode(event)), f"catalog:{key}")
+        elif event.fingerprint is not None or event.error is not None:
+            # A document without file and error (a bare status) needs no detail.
+            detail = orjson.dumps(encode(event))
+        return key, event.status.value, event.chunks, detail, event.first_row
 
     def _event(self, row: tuple[Any, ...]) -> DocSettled:
         key, status, chunks, detail = row
@@ -214,24 +218,20 @@ class Catalog:
             detail = self._cipher.open(detail, f"catalog:{key}", self._path)
         if not detail:
             return DocSettled(doc_id=key, status=DocStatus(status), chunks=chunks)
-        with self._named_errors():
+        try:
             event = decode(orjson.loads(detail))
-        assert isinstance(event, DocSettled)  # noqa: S101 - apply() stores no other kind
+        except ValueError as error:
+            raise self._failed(error) from error
+        assert isinstance(event, DocSettled)  # noqa: S101 - _row() stores no other kind
         return event
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._named_errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            with self._db:  # commits, or rolls back on an error
-                yield
+    # --- reading ------------------------------------------------------------------------------
 
     def lookup(self, doc_ids: Sequence[str]) -> dict[str, DocSettled]:
         """The verdicts on those of ``doc_ids`` that are settled."""
         marks = ",".join("?" * len(doc_ids))
-        query = f"SELECT doc_id, status, chunks, detail FROM docs WHERE doc_id IN ({marks})"  # noqa: S608 - only question marks
-        keys = doc_ids if self._cipher is None else list(map(self._cipher.hide, doc_ids))
-        events = map(self._event, self._fetch(query, keys))
+        query = f"{_SELECT} WHERE doc_id IN ({marks})"
+        events = map(self._event, self._fetch(query, self._keys(doc_ids)))
         return {event.doc_id: event for event in events}
 
     def scan(self, where: str = "1") -> Iterator[DocSettled]:
@@ -239,27 +239,32 @@ class Catalog:
         meanwhile is allowed.
         """
         last = ""
-        query = (
-            "SELECT doc_id, status, chunks, detail FROM docs "  # noqa: S608 - fixed conditions
-            f"WHERE doc_id > ? AND {where} ORDER BY doc_id LIMIT {_BATCH}"
-        )
+        query = f"{_SELECT} WHERE doc_id > ? AND {where} ORDER BY doc_id LIMIT {_BATCH}"
         while rows := self._fetch(query, (last,)):
             yield from map(self._event, rows)
             last = rows[-1][0]
 
-    def scan_with_chunks(self) -> Iterator[DocSettled]:
-        """Every document that has vectors in the index."""
-        return self.scan("chunks > 0")
+    def with_vectors(self, row: int = 0) -> Iterator[DocSettled]:
+        """The documents that have vectors, those with rows from ``row`` on, in their order."""
+        query = f"{_SELECT} WHERE first_row >= ? ORDER BY first_row LIMIT {_BATCH}"
+        while rows := self._fetch(query, (row,)):
+            for event in map(self._event, rows):
+                yield event
+                row = event.rows.stop
 
-    def scan_failures(self) -> Iterator[DocSettled]:
-        """The dead-letter list: failed and skipped documents."""
-        return self.scan("status <> 'done'")
+    def spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First row and number of chunks of each document that has vectors, by first row."""
+        rows = self._fetch(
+            "SELECT first_row, chunks FROM docs WHERE first_row IS NOT NULL ORDER BY first_row"
+        )
+        first_rows, chunks = np.array(rows, np.int64).reshape(-1, 2).T
+        return first_rows, chunks
 
     def failures(self) -> list[Failure]:
-        """The dead-letter list as the report shows it."""
+        """The dead-letter list as the report shows it: failed and skipped documents."""
         found = [
             Failure(event.doc_id, event.error, event.attempts)
-            for event in self.scan_failures()
+            for event in self.scan(IN_TROUBLE)
             if event.error is not None
         ]
         return sorted(found, key=lambda failure: failure.doc_id)
@@ -274,11 +279,8 @@ class Catalog:
         return self._last_up_to(sys.maxsize)
 
     def _last_up_to(self, vector_row: int) -> DocSettled | None:
-        rows = self._fetch(
-            "SELECT doc_id, status, chunks, detail FROM docs WHERE first_row <= ? "
-            "ORDER BY first_row DESC LIMIT 1",
-            (vector_row,),
-        )
+        query = f"{_SELECT} WHERE first_row <= ? ORDER BY first_row DESC LIMIT 1"
+        rows = self._fetch(query, (vector_row,))
         return self._event(rows[0]) if rows else None
 
     def close(self) -> None:
@@ -287,6 +289,13 @@ class Catalog:
         if self._seal is not None:
             with suppress(OSError):  # without a seal it is made anew
                 self._seal.write_bytes(_checksum(self._path))
+
+
+def _in_parts(
+    entries: Iterator[tuple[Position, Event]],
+) -> Iterator[tuple[list[Event], Position]]:
+    while part := list(islice(entries, _BATCH)):
+        yield [event for _, event in part], part[-1][0]
 
 
 def _is_as_sealed(folder: BatchFolder) -> bool:

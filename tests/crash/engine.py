@@ -12,7 +12,6 @@ from typing import Any
 from lesson15.checkpoint.batch_files import Cut
 from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.checkpoint.journal import Position
-from lesson15.checkpoint.state_files import Commit
 from lesson15.documents.parsed import ParsedDocument, ParseOptions
 from lesson15.documents.parsing import parse_document
 from lesson15.embedding import HashingEmbedder
@@ -22,6 +21,7 @@ from lesson15.engine.writer import Writer
 from lesson15.events import Event
 from lesson15.models import BatchState
 from lesson15.settings import Settings
+from lesson15.stores import VectorStore
 from tests.crash.disk import Content, Disk, RecordingFileSystem
 
 BATCH = "b"
@@ -112,11 +112,11 @@ class Recorder(RecordingFileSystem):
         number = writer.files.committed.number
         del self.history[number + 1 :]
         self.promised = number
-        write, apply, save = writer.files.write, writer.catalog.apply, writer.index.save
+        write, apply, save = writer.files.write, writer.catalog.apply, writer.save_index
 
         def watched_write(cut: Cut) -> None:
             last = self.history[-1]
-            journal_bytes = last.journal_bytes + len(cut.journal)  # whatever the commit says
+            journal_bytes = last.journal_bytes + sum(map(len, cut.journal))  # not as it says
             self.history.append(
                 Commitment(last.events + cut.events, journal_bytes, counts_of(cut.state))
             )
@@ -129,13 +129,13 @@ class Recorder(RecordingFileSystem):
             apply(events, position)
             self._snap()
 
-        def watched_save(commit: Commit) -> None:
-            save(commit)
+        async def watched_save(open_store: Callable[[], VectorStore]) -> None:
+            await save(open_store)
             self._snap()
 
         writer.files.write = watched_write  # type: ignore[method-assign]
         writer.catalog.apply = watched_apply  # type: ignore[method-assign, assignment]
-        writer.index.save = watched_save  # type: ignore[method-assign]
+        writer.save_index = watched_save  # type: ignore[method-assign]
 
     def _snap(self) -> None:
         paths = (self.root / name for name in _DERIVED)

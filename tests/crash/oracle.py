@@ -14,7 +14,7 @@ from lesson15.documents.scan import scan
 from lesson15.embedding import Embedder, open_embedder
 from lesson15.errors import Lesson15Error
 from lesson15.stores import open_store
-from lesson15.stores.catalog import Catalog
+from lesson15.stores.catalog import IN_TROUBLE, Catalog
 
 
 @dataclass
@@ -49,10 +49,10 @@ def indexed(state: Path, batch: str) -> Content:
     store = open_store(manifest.store, folder.index, manifest.dimensions, cipher)
     assert store.load() is not None, "there is no index"
     catalog = Catalog(folder.catalog, cipher)
-    content = Content({}, {row.doc_id for row in catalog.scan_failures()})
+    content = Content({}, {row.doc_id for row in catalog.scan(IN_TROUBLE)})
     total = 0
     with stored.blocks() as blocks:
-        for event in catalog.scan_with_chunks():
+        for event in catalog.with_vectors():
             assert event.block is not None
             content.vectors[event.doc_id] = _round(store.get(np.array(event.rows)))
             assert len(blocks.read(event.block)[1]) == event.chunks

@@ -144,9 +144,9 @@ def tail_not_cut(patch: Patch) -> None:
 def catalogue_before_the_commit(patch: Patch) -> None:
     write = Writer.write
 
-    def broken(self: Writer, cut: Cut, *changes: Any) -> None:
+    def broken(self: Writer, cut: Cut) -> None:
         self.catalog.apply(cut.events, cut.commit.position)
-        write(self, cut, *changes)
+        write(self, cut)
 
     patch.setattr(Writer, "write", broken)
 
