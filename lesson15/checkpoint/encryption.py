@@ -17,6 +17,8 @@ import hashlib
 import hmac
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -91,6 +93,7 @@ class Cipher:
         return hmac.digest(self._name_key, name.encode(), "sha256").hex()
 
 
+@dataclass(frozen=True, repr=False)
 class Keyring:
     """The keys by id; the first encrypts new batches, the others decrypt old ones.
 
@@ -98,11 +101,10 @@ class Keyring:
     its hash. ``LESSON15_ENCRYPTION_KEY_FILE`` names a file with one ``id:key`` a line.
     """
 
-    def __init__(self, keys: dict[str, bytes] | None = None) -> None:
-        self._keys = keys or {}
+    keys: Mapping[str, bytes] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"Keyring({list(self._keys)})"
+        return f"Keyring({list(self.keys)})"
 
     @classmethod
     def of(cls, settings: Settings) -> Keyring:
@@ -127,14 +129,14 @@ class Keyring:
     @property
     def current(self) -> str | None:
         """The id of the key for new batches; None: they are not encrypted."""
-        return next(iter(self._keys), None)
+        return next(iter(self.keys), None)
 
     def start(self) -> Encryption | None:
         """The encryption of a new batch, under the current key."""
         if self.current is None:
             return None
         salt = os.urandom(16)
-        _, check = _derive(self._keys[self.current], salt)
+        _, check = _derive(self.keys[self.current], salt)
         return Encryption(key_id=self.current, salt=salt.hex(), check=check)
 
     def cipher(self, batch_id: str, encryption: Encryption | None) -> Cipher | None:
@@ -145,11 +147,11 @@ class Keyring:
         """
         if encryption is None:
             return None
-        if encryption.key_id not in self._keys:
+        if encryption.key_id not in self.keys:
             raise BatchKeyError(
                 batch_id=batch_id, key_id=encryption.key_id, detail="which is not at hand"
             )
-        key, check = _derive(self._keys[encryption.key_id], bytes.fromhex(encryption.salt))
+        key, check = _derive(self.keys[encryption.key_id], bytes.fromhex(encryption.salt))
         if check != encryption.check:
             raise BatchKeyError(
                 batch_id=batch_id,

@@ -10,7 +10,7 @@ from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.state_files import Commit, Manifest, save_checkpoint, save_manifest
 from lesson15.checkpoint.stored_batch import StoredBatch, open_batch
-from lesson15.errors import BatchNotFoundError, CheckpointWriteError, Lesson15Error, StateReadError
+from lesson15.errors import BatchNotFoundError, Lesson15Error, StateReadError
 from lesson15.models import BatchState
 from lesson15.settings import Settings
 
@@ -111,23 +111,19 @@ class CheckpointManager:
         except Lesson15Error as error:
             return error
 
-    def create(self, manifest: Manifest, total_docs: int) -> None:
+    def create(self, manifest: Manifest, total_docs: int) -> StoredBatch:
         """Make a batch: its manifest, then an empty checkpoint, without which it is none.
 
         Raises:
             CheckpointWriteError: the system refused.
         """
-        folder = self.folder(manifest.batch_id)
-        save_manifest(self.fs, folder, manifest, self.keyring)
+        save_manifest(self.fs, self.folder(manifest.batch_id), manifest, self.keyring)
         commit = Commit(encryption=self.keyring.start())
-        self.write(BatchState(manifest.batch_id, total_docs=total_docs), commit)
+        return self.write(BatchState(manifest.batch_id, total_docs=total_docs), commit)
 
-    def write(self, state: BatchState, commit: Commit) -> None:
+    def write(self, state: BatchState, commit: Commit) -> StoredBatch:
         """Replace the checkpoint by ``state`` at ``commit``; raises CheckpointWriteError."""
-        folder = self.folder(state.batch_id)
-        try:
-            self.fs.make_folder(folder.root)
-        except OSError as error:
-            raise CheckpointWriteError(path=folder.root, detail=error) from error
-        cipher = self.keyring.cipher(state.batch_id, commit.encryption)
-        save_checkpoint(self.fs, folder, state, commit, cipher)
+        folder = self.folder(state.batch_id).at(commit.generation)
+        batch = StoredBatch(folder, state, commit, self.keyring)
+        save_checkpoint(self.fs, folder, state, commit, batch.cipher)
+        return batch

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +25,6 @@ from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
 from lesson15.models import BatchState
 
 _STATE = TypeAdapter(BatchState)
-CipherOf = Callable[[Encryption | None], Cipher | None]
-"""Gives the cipher of a batch that says so of its encryption."""
 
 
 class Commit(BaseModel):
@@ -69,12 +66,6 @@ class Manifest(BaseModel):
     chunk_overlap_chars: int
 
 
-def encode(content: dict[str, Any]) -> bytes:
-    """``content`` with schema version and checksum, as readable JSON."""
-    body = {"schema_version": SCHEMA_VERSION, **content}
-    return orjson.dumps({**body, "checksum": _checksum(body)}, option=orjson.OPT_INDENT_2)
-
-
 def decode(data: bytes, path: Path) -> dict[str, Any]:
     """The content of the JSON document ``data``, read from ``path``, in the current schema.
 
@@ -89,20 +80,15 @@ def decode(data: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "schema_version" not in content:
         raise CorruptCheckpointError(path=path, detail="not a lesson15 checkpoint")
     claimed = content.pop("checksum", None)
-    if claimed != _checksum(content):
+    if claimed != checksum(content):
         raise CorruptCheckpointError(path=path, detail="its checksum does not match")
     return migrate(content, path)
 
 
-def encode_checkpoint(state: BatchState, commit: Commit, cipher: Cipher | None) -> bytes:
-    """The checkpoint document of ``state`` at ``commit``."""
-    written_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    body = _closed("state", asdict(state), _place_of(commit), cipher)
-    return encode({"written_at": written_at, **body, "commit": commit.model_dump()})
-
-
-def decode_checkpoint(data: bytes, path: Path, cipher_of: CipherOf) -> tuple[BatchState, Commit]:
-    """The state and commit in ``data``, read from ``path``.
+def decode_checkpoint(
+    data: bytes, path: Path, batch_id: str, keyring: Keyring
+) -> tuple[BatchState, Commit]:
+    """The state and commit in ``data``, read from ``path``, of the batch ``batch_id``.
 
     Raises:
         BatchKeyError: it is encrypted with another key than those at hand.
@@ -111,7 +97,8 @@ def decode_checkpoint(data: bytes, path: Path, cipher_of: CipherOf) -> tuple[Bat
     content = decode(data, path)
     try:
         commit = Commit(**content["commit"])
-        state = _opened("state", content, _place_of(commit), cipher_of(commit.encryption), path)
+        cipher = keyring.cipher(batch_id, commit.encryption)
+        state = _opened("state", content, _place_of(commit), cipher, path)
         return _STATE.validate_python(state), commit
     except (ValidationError, KeyError, TypeError) as error:
         raise CorruptCheckpointError(path=path, detail=f"unexpected content: {error}") from error
@@ -126,11 +113,15 @@ def save_checkpoint(
         CheckpointWriteError: the system refused; the checkpoint before it stays.
     """
     previous, state.last_checkpoint = state.last_checkpoint, time.time()
+    clear = {
+        "written_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "commit": commit.model_dump(),
+    }
     try:
-        replace_file(fs, folder.checkpoint, encode_checkpoint(state, commit, cipher))
-    except OSError as error:
+        _save(fs, folder.checkpoint, clear, "state", asdict(state), cipher, _place_of(commit))
+    except CheckpointWriteError:
         state.last_checkpoint = previous
-        raise CheckpointWriteError(path=folder.checkpoint, detail=error) from error
+        raise
 
 
 def save_manifest(
@@ -143,11 +134,32 @@ def save_manifest(
     """
     encryption = keyring.start()
     cipher = keyring.cipher(manifest.batch_id, encryption)
+    clear = {"encryption": encryption and encryption.model_dump()}
+    content = manifest.model_dump(mode="json")
+    _save(fs, folder.manifest, clear, "manifest", content, cipher, "manifest")
+
+
+def _save(
+    fs: FileSystem,
+    path: Path,
+    clear: dict[str, Any],
+    name: str,
+    content: dict[str, Any],
+    cipher: Cipher | None,
+    place: str,
+) -> None:
+    """Replace the file at ``path`` by ``clear`` and ``content``, which is sealed if it can be."""
+    body = {"schema_version": SCHEMA_VERSION, **clear}
+    if cipher is None:
+        body[name] = content
+    else:
+        body["sealed"] = cipher.seal_text(orjson.dumps(content), place).decode()
+    data = orjson.dumps({**body, "checksum": checksum(body)}, option=orjson.OPT_INDENT_2)
     try:
-        fs.make_folder(folder.data)
-        replace_file(fs, folder.manifest, encode_manifest(manifest, encryption, cipher))
+        fs.make_folder(path.parent)
+        replace_file(fs, path, data)
     except OSError as error:
-        raise CheckpointWriteError(path=folder.manifest, detail=error) from error
+        raise CheckpointWriteError(path=path, detail=error) from error
 
 
 def generation_of(data: bytes) -> int:
@@ -158,20 +170,13 @@ def generation_of(data: bytes) -> int:
         return 0  # of schema version 1, or damaged, which decoding it will tell
 
 
-def encode_manifest(
-    manifest: Manifest, encryption: Encryption | None, cipher: Cipher | None
-) -> bytes:
-    """The manifest document."""
-    body = _closed("manifest", manifest.model_dump(mode="json"), "manifest", cipher)
-    return encode({"encryption": encryption and encryption.model_dump(), **body})
-
-
-def decode_manifest(data: bytes, path: Path, cipher_of: CipherOf) -> Manifest:
+def decode_manifest(data: bytes, path: Path, batch_id: str, keyring: Keyring) -> Manifest:
     """The manifest in ``data``, read from ``path``; raises as :func:`decode_checkpoint` does."""
     content = decode(data, path)
     try:
         encryption = content["encryption"] and Encryption(**content["encryption"])
-        return Manifest(**_opened("manifest", content, "manifest", cipher_of(encryption), path))
+        cipher = keyring.cipher(batch_id, encryption)
+        return Manifest(**_opened("manifest", content, "manifest", cipher, path))
     except (ValidationError, KeyError, TypeError) as error:
         raise CorruptCheckpointError(path=path, detail=f"unexpected content: {error}") from error
 
@@ -179,14 +184,6 @@ def decode_manifest(data: bytes, path: Path, cipher_of: CipherOf) -> Manifest:
 def _place_of(commit: Commit) -> str:
     """Binds the sealed state to its commit, so that the offsets cannot be changed either."""
     return f"checkpoint:{commit.model_dump_json()}"
-
-
-def _closed(
-    name: str, content: dict[str, Any], place: str, cipher: Cipher | None
-) -> dict[str, Any]:
-    if cipher is None:
-        return {name: content}
-    return {"sealed": cipher.seal_text(orjson.dumps(content), place).decode()}
 
 
 def _opened(
@@ -197,5 +194,6 @@ def _opened(
     return orjson.loads(cipher.open_text(content["sealed"], place, path))
 
 
-def _checksum(body: dict[str, Any]) -> str:
+def checksum(body: dict[str, Any]) -> str:
+    """The CRC-32 of ``body``, independent of the order of its keys."""
     return f"{zlib.crc32(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)):08x}"

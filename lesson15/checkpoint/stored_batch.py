@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lesson15.checkpoint.encryption import Cipher, Encryption, Keyring
+from lesson15.checkpoint.encryption import Cipher, Keyring
 from lesson15.checkpoint.journal import Position, check_end, read_journal
 from lesson15.checkpoint.layout import BatchFolder, is_locked
 from lesson15.checkpoint.segment import SegmentReader
@@ -32,53 +32,42 @@ from lesson15.errors import (
     StorageError,
 )
 from lesson15.events import Event
-from lesson15.models import BatchStatus
+from lesson15.models import BatchState, BatchStatus
 
 T = TypeVar("T")
 FileId = tuple[int, int, int]
 """Tells a file from one that has replaced it: inode, time of change in ns, size in bytes."""
 
 
+@dataclass(frozen=True)
 class StoredBatch:
-    """What the checkpoint ``data`` of the batch in ``root`` says, and the files that it names.
+    """A batch as one reading of its checkpoint has it, and the files that it names.
 
     Attributes:
         folder: where its files lie.
         state: its counts at the last commit.
         commit: how much of each file counts.
-        cipher: what opens its files, None if they are in clear.
+        keyring: the keys at hand.
+        file_id: tells whether the checkpoint has been replaced since.
         is_live: whether a process worked on it just before the checkpoint was read.
-
-    Raises:
-        BatchKeyError: it is encrypted with another key than those of ``keyring``.
-        CorruptCheckpointError: the checkpoint is damaged, or that of another batch, or the journal
-            does not go as far.
-        StateReadError: a file cannot be read.
-        SchemaTooNewError: a later lesson15 wrote it.
     """
 
-    def __init__(
-        self, root: BatchFolder, data: bytes, file_id: FileId, keyring: Keyring, *, is_live: bool
-    ) -> None:
-        self._keyring = keyring
-        self._file_id = file_id
-        self.batch_id = root.batch_id
-        self.is_live = is_live
-        self.folder = root.at(generation_of(data))
-        path = self.folder.checkpoint
-        self.state, self.commit = decode_checkpoint(data, path, self._cipher_of)
-        _check_owner(path, self.state.batch_id, self.batch_id)
-        self.cipher = self._cipher_of(self.commit.encryption)
-        check_end(self.folder.journal, self.commit.position)
+    folder: BatchFolder
+    state: BatchState
+    commit: Commit
+    keyring: Keyring
+    file_id: FileId | None = None
+    is_live: bool = False
 
-    def _cipher_of(self, encryption: Encryption | None) -> Cipher | None:
-        return self._keyring.cipher(self.batch_id, encryption)
+    @property
+    def batch_id(self) -> str:
+        """Its name."""
+        return self.folder.batch_id
 
-    def at(self, commit: Commit) -> StoredBatch:
-        """This batch at a later ``commit`` of the same files; its state is not brought up."""
-        batch = copy(self)
-        batch.commit = commit
-        return batch
+    @cached_property
+    def cipher(self) -> Cipher | None:
+        """What opens its files, None if they are in clear; raises BatchKeyError."""
+        return self.keyring.cipher(self.batch_id, self.commit.encryption)
 
     def latest(self) -> StoredBatch:
         """This batch if its checkpoint is still the same, else a new reading of it.
@@ -86,12 +75,12 @@ class StoredBatch:
         Under the lock of the batch the answer stays true; raises as :func:`open_batch` does.
         """
         try:
-            is_same = _file_id(self.folder.checkpoint.stat()) == self._file_id
+            is_same = _file_id(self.folder.checkpoint.stat()) == self.file_id
         except OSError:
             is_same = False
         if is_same:
             return self
-        return open_batch(self.folder.root.parent, self.batch_id, self._keyring)
+        return open_batch(self.folder.root.parent, self.batch_id, self.keyring)
 
     def use(self, func: Callable[[StoredBatch], T]) -> T:
         """``func(batch)``, called again with a new reading if the batch was written anew meanwhile.
@@ -111,9 +100,9 @@ class StoredBatch:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What the batch is made of and with; raises as the constructor does."""
+        """What the batch is made of and with; raises as :func:`open_batch` does."""
         path = self.folder.manifest
-        manifest = decode_manifest(read_state_file(path), path, self._cipher_of)
+        manifest = decode_manifest(_read(path)[0], path, self.batch_id, self.keyring)
         _check_owner(path, manifest.batch_id, self.batch_id)
         return manifest
 
@@ -164,31 +153,37 @@ def open_batch(state_dir: Path | str, batch_id: str, keyring: Keyring) -> Stored
     Raises:
         InvalidBatchIdError: ``batch_id`` could not be a batch's.
         BatchNotFoundError: there is no such batch.
-        BatchKeyError, StorageError: as :class:`StoredBatch` raises.
+        BatchKeyError: it is encrypted with another key than those of ``keyring``.
+        CorruptCheckpointError: the checkpoint is damaged, or that of another batch, or the journal
+            does not go as far.
+        StateReadError: a file cannot be read.
+        SchemaTooNewError: a later lesson15 wrote it.
     """
     root = BatchFolder.of(state_dir, batch_id)
+    path = root.checkpoint
     while True:
         # Before the checkpoint is read: a batch that ends in between is not taken for a killed one.
         is_live = is_locked(root)
         data, file_id = _read_checkpoint(root)
+        folder = root.at(generation_of(data))
         try:
-            return StoredBatch(root, data, file_id, keyring, is_live=is_live)
+            state, commit = decode_checkpoint(data, path, batch_id, keyring)
+            _check_owner(path, state.batch_id, batch_id)
+            check_end(folder.journal, commit.position)
         except StorageError:  # perhaps as its files were replaced by those of a later generation
-            if generation_of(_read_checkpoint(root)[0]) == generation_of(data):
+            if generation_of(_read_checkpoint(root)[0]) == folder.generation:
                 raise
+        else:
+            return StoredBatch(folder, state, commit, keyring, file_id, is_live)
 
 
-def read_state_file(path: Path) -> bytes:
+def _read(path: Path) -> tuple[bytes, FileId]:
     """The bytes of a file that a batch cannot be without.
 
     Raises:
         CorruptCheckpointError: it is missing.
         StateReadError: it cannot be read.
     """
-    return _read(path)[0]
-
-
-def _read(path: Path) -> tuple[bytes, FileId]:
     try:
         with path.open("rb") as file:
             return file.read(), _file_id(os.fstat(file.fileno()))

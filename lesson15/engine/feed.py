@@ -103,10 +103,6 @@ class Feed:
         self._uncommitted: set[str] = set()
         self._refilling = asyncio.Lock()
 
-    def pop(self) -> SourceDocument | None:
-        """The next document if one is ready; never waits."""
-        return self._ready.popleft() if self._ready else None
-
     async def next(self) -> SourceDocument | None:
         """The next document, None at the end of the source."""
         while not self._ready:
@@ -115,37 +111,31 @@ class Feed:
                     break
                 if self._paths is None:
                     return None
-                await self._refill(self._paths)
+                documents = await asyncio.to_thread(self._read, self._paths)
+                if documents is None:
+                    self._paths = None
+                else:
+                    self._ready.extend(documents)
         return self._ready.popleft()
 
-    async def _refill(self, paths: Iterator[str | os.PathLike[str]]) -> None:
-        ids = await asyncio.to_thread(self._read, paths)
+    def _read(self, paths: Iterator[str | os.PathLike[str]]) -> list[SourceDocument] | None:
+        """Those of the next slice that need work, None at the end of the source; in a thread."""
+        doc_id = self.naming.doc_id
+        ids = list(dict.fromkeys(doc_id(path) for path in islice(paths, _SLICE)))
         if not ids:
-            self._paths = None
-            return
+            return None
         # Ids fed and not committed at this point are dropped here; those committed before it are
         # in the catalogue, which is read after it. So no duplicate slips between the two.
         fresh = [doc_id for doc_id in ids if doc_id not in self._uncommitted]
-        self._uncommitted.update(fresh)
-        documents = await asyncio.to_thread(self._select, fresh)
-        self._ready.extend(documents)
-        if len(documents) < len(fresh):
-            self._uncommitted.difference_update(
-                set(fresh) - {document.doc_id for document in documents}
-            )
-
-    def _read(self, paths: Iterator[str | os.PathLike[str]]) -> list[str]:
-        doc_id = self.naming.doc_id
-        return list(dict.fromkeys(doc_id(path) for path in islice(paths, _SLICE)))
-
-    def _select(self, ids: list[str]) -> list[SourceDocument]:
-        settled = self._catalog.lookup(ids) if ids else {}
+        settled = self._catalog.lookup(fresh) if fresh else {}
         path = self.naming.path
-        return [
+        documents = [
             SourceDocument(doc_id, path(doc_id), settled.get(doc_id))
-            for doc_id in ids
+            for doc_id in fresh
             if doc_id not in settled or self._needs_work(settled[doc_id])
         ]
+        self._uncommitted.update([document.doc_id for document in documents])
+        return documents
 
     def _needs_work(self, verdict: DocSettled) -> bool:
         if self._is_forced:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from lesson15.events import (
@@ -37,29 +38,27 @@ def call_each(callbacks: Sequence[Callable[[T], None]], value: T) -> None:
             log.exception("a listener failed", listener=repr(callback), kind=type(value).__name__)
 
 
+@dataclass(frozen=True, slots=True)
 class Observers:
     """The listeners and result callbacks of one batch; both lists may change at any time."""
 
-    def __init__(
-        self, batch_id: str, listeners: list[Listener], result_callbacks: list[ResultCallback]
-    ) -> None:
-        self._batch_id = batch_id
-        self._listeners = listeners
-        self._result_callbacks = result_callbacks
+    batch_id: str
+    listeners: list[Listener]
+    result_callbacks: list[ResultCallback]
 
     def tell(self, event: Event) -> None:
         """Tell of ``event`` as it happens."""
-        if self._listeners:
-            call_each(self._listeners, event)
-        if self._result_callbacks and isinstance(event, DocSettled):
-            call_each(self._result_callbacks, self._result(event))
+        if self.listeners:
+            call_each(self.listeners, event)
+        if self.result_callbacks and isinstance(event, DocSettled):
+            call_each(self.result_callbacks, self._result(event))
 
     def tell_durable(self, events: list[Event]) -> None:
         """Tell of events that count only now that they are committed."""
-        if self._listeners:
+        if self.listeners:
             for event in events:
                 if not isinstance(event, _TOLD_AT_ONCE):
-                    call_each(self._listeners, event)
+                    call_each(self.listeners, event)
 
     def _result(self, event: DocSettled) -> ProcessingResult:
         return ProcessingResult(
@@ -68,7 +67,7 @@ class Observers:
             error_message=event.error,
             processing_time=event.seconds,
             timestamp=event.at,
-            batch_id=self._batch_id,
+            batch_id=self.batch_id,
             chunks=event.chunks,
             attempts=event.attempts,
             error_type=event.error_type,

@@ -16,6 +16,7 @@ from lesson15.checkpoint.filesystem import FileSystem, open_file_system
 from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.state_files import Manifest
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.documents.scan import scan
 from lesson15.embedding import Embedder, check_embedder, dimensions_of
 from lesson15.engine.assembly import Assembly, with_faults
@@ -97,8 +98,13 @@ class BatchProcessor:
         faults: FaultPlan | FaultControl | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.max_concurrent = _positive("max_concurrent", max_concurrent)
-        self.checkpoint_interval = _positive("checkpoint_interval", checkpoint_interval)
+        self.max_concurrent = max_concurrent
+        self.checkpoint_interval = checkpoint_interval
+        for name in ("max_concurrent", "checkpoint_interval"):
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    problem=f"{name}={getattr(self, name)} is too small: give at least 1."
+                )
         self.checkpoint_manager = CheckpointManager(
             state_dir or self.settings.state_dir,
             fs or open_file_system(self.settings.checkpoint_backend),
@@ -178,8 +184,6 @@ class BatchProcessor:
         if resume and batch_id is None:
             raise UsageError(problem="resume needs the batch_id of the batch to go on with.")
         batch_id = batch_id or new_batch_id()
-        if not resume:
-            self._make_folder(batch_id)
         return await self._open(batch_id, doc_paths, is_new=not resume)
 
     async def resume_batch(self, batch_id: str) -> dict[str, Any]:
@@ -198,14 +202,18 @@ class BatchProcessor:
         """Work on the dead-letter list of ``batch_id`` again, and on nothing else."""
         return await self._open(batch_id, None)
 
-    def create(self, batch_id: str, paths: Paths) -> None:
+    def create(
+        self, batch_id: str, paths: Paths, manager: CheckpointManager | None = None
+    ) -> StoredBatch:
         """Write what makes a new batch resumable; the caller holds its lock.
+
+        ``manager`` is another one than the processor's own, if it is given.
 
         Raises:
             BatchExistsError: it is there already.
             CheckpointWriteError: the system refused.
         """
-        manager = self.checkpoint_manager
+        manager = manager or self.checkpoint_manager
         if manager.folder(batch_id).has_batch:  # perhaps made while this process waited
             raise BatchExistsError(batch_id=batch_id, state_dir=manager.checkpoint_dir)
         embedder = self._embedder or self.settings.embedder
@@ -226,18 +234,7 @@ class BatchProcessor:
         )
         if manager.keyring.current is not None:
             check_encryptable(manifest.store)
-        manager.create(manifest, len(paths) if isinstance(paths, Sized) else 0)
-
-    def _make_folder(self, batch_id: str) -> None:
-        """Make the folder of a new batch, for its lock; raises as :meth:`create` does."""
-        manager = self.checkpoint_manager
-        folder = manager.folder(batch_id)
-        if folder.has_batch:
-            raise BatchExistsError(batch_id=batch_id, state_dir=manager.checkpoint_dir)
-        try:
-            manager.fs.make_folder(folder.root)
-        except OSError as error:
-            raise CheckpointWriteError(path=folder.root, detail=error) from error
+        return manager.create(manifest, len(paths) if isinstance(paths, Sized) else 0)
 
     async def _open(
         self, batch_id: str, paths: Paths | None, *, is_new: bool = False
@@ -245,8 +242,14 @@ class BatchProcessor:
         """Lock the batch, recover it, and run; ``paths`` None means its dead-letter list."""
         manager = self.checkpoint_manager
         folder = manager.folder(batch_id)
-        if not is_new and not folder.has_batch:
-            raise BatchNotFoundError(batch_id=batch_id, state_dir=manager.checkpoint_dir)
+        if folder.has_batch == is_new:
+            kind = BatchExistsError if is_new else BatchNotFoundError
+            raise kind(batch_id=batch_id, state_dir=manager.checkpoint_dir)
+        if is_new:
+            try:
+                manager.fs.make_folder(folder.root)  # for the lock
+            except OSError as error:
+                raise CheckpointWriteError(path=folder.root, detail=error) from error
         async with AsyncExitStack() as stack:
             stack.enter_context(batch_lock(folder))
             stack.callback(batch_context.reset, batch_context.set(batch_id))
@@ -262,8 +265,9 @@ class BatchProcessor:
                     manager.checkpoint_dir, parts.file_system(), manager.keyring
                 )
             if is_new and paths is not None:
-                self.create(batch_id, paths)
-            batch = await asyncio.to_thread(manager.open, batch_id)
+                batch = self.create(batch_id, paths, manager)
+            else:
+                batch = await asyncio.to_thread(manager.open, batch_id)
             manifest = self._check(batch.manifest)
             writer = await asyncio.to_thread(Writer, batch, manager.fs, self.checkpoint_interval)
             stack.push_async_callback(writer.aclose)
@@ -374,12 +378,6 @@ async def _count(paths: Paths, run: BatchRun) -> None:
 
 def _no_fingerprint(_path: str) -> None:
     """The fingerprint of what is no file."""
-
-
-def _positive(name: str, value: int) -> int:
-    if value < 1:
-        raise UsageError(problem=f"{name}={value} is too small: give at least 1.")
-    return value
 
 
 def new_batch_id() -> str:

@@ -138,7 +138,7 @@ class BatchRun:
                 await self._wait_until_unpaused()
             if number >= limit.current:
                 await limit.admit(number)
-            document = feed.pop() or await feed.next()
+            document = await feed.next()
             if document is None:
                 limit.end()
                 return

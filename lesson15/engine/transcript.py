@@ -17,7 +17,7 @@ from lesson15.checkpoint.layout import BatchFolder, batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.reducer import fold
 from lesson15.checkpoint.segment import SegmentReader, SegmentWriter
-from lesson15.checkpoint.state_files import Commit, Manifest, encode_checkpoint, save_manifest
+from lesson15.checkpoint.state_files import Commit, Manifest, save_manifest
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.engine.index import save_index
 from lesson15.errors import BatchExistsError, CheckpointWriteError
@@ -145,8 +145,7 @@ class Transcript:
         """Derive catalogue and index from the log; raises CheckpointWriteError."""
         if not self.commit.next_row:
             return  # no vector was ever made
-        data = encode_checkpoint(state, self.commit, self._cipher)
-        batch = StoredBatch(self._target, data, (0, 0, 0), self._manager.keyring, is_live=False)
+        batch = StoredBatch(self._target, state, self.commit, self._manager.keyring)
         manifest = batch.manifest
         with closing(Catalog.recover(batch)) as catalog:
             store = open_store(

@@ -200,7 +200,9 @@ class Writer:
             CheckpointWriteError: the system refused.
         """
         await self.in_thread(
-            lambda: save_index(open_store(), self._batch.at(self.files.committed), self.catalog)
+            lambda: save_index(
+                open_store(), replace(self._batch, commit=self.files.committed), self.catalog
+            )
         )
 
     async def in_thread(self, func: Callable[..., T], *args: object) -> T:
