@@ -123,8 +123,11 @@ class OsFileSystem:
 
     def create(self, path: Path) -> AppendFile:
         """Open ``path`` as a new, empty file, whatever was there before."""
-        path.unlink(missing_ok=True)  # left by a crash, or a link to somewhere else
-        return _OsAppendFile(path, os.O_EXCL)
+        try:
+            return _OsAppendFile(path, os.O_EXCL)
+        except FileExistsError:
+            path.unlink(missing_ok=True)  # left by a crash, or a link to somewhere else
+            return _OsAppendFile(path, os.O_EXCL)
 
     def rename(self, source: Path, target: Path) -> None:
         """Give ``source`` the name ``target``, in one step."""

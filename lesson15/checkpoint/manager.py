@@ -8,7 +8,13 @@ from pathlib import Path
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
 from lesson15.checkpoint.layout import BatchFolder
-from lesson15.checkpoint.state_files import Commit, Manifest, save_checkpoint, save_manifest
+from lesson15.checkpoint.state_files import (
+    Commit,
+    Manifest,
+    make_folder,
+    save_checkpoint,
+    save_manifest,
+)
 from lesson15.checkpoint.stored_batch import StoredBatch, open_batch
 from lesson15.errors import BatchNotFoundError, Lesson15Error, StateReadError
 from lesson15.models import BatchState
@@ -125,5 +131,6 @@ class CheckpointManager:
         """Replace the checkpoint by ``state`` at ``commit``; raises CheckpointWriteError."""
         folder = self.folder(state.batch_id).at(commit.generation)
         batch = StoredBatch(folder, state, commit, self.keyring)
+        make_folder(self.fs, folder.root)
         save_checkpoint(self.fs, folder, state, commit, batch.cipher)
         return batch

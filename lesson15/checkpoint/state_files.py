@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
 from lesson15.models import BatchState
 
 _STATE = TypeAdapter(BatchState)
+_STATE_FIELDS = [field.name for field in fields(BatchState)]
 
 
 class Commit(BaseModel):
@@ -118,7 +119,8 @@ def save_checkpoint(
         "commit": commit.model_dump(),
     }
     try:
-        _save(fs, folder.checkpoint, clear, "state", asdict(state), cipher, _place_of(commit))
+        content = {name: getattr(state, name) for name in _STATE_FIELDS}
+        _save(fs, folder.checkpoint, clear, "state", content, cipher, _place_of(commit))
     except CheckpointWriteError:
         state.last_checkpoint = previous
         raise
@@ -136,7 +138,16 @@ def save_manifest(
     cipher = keyring.cipher(manifest.batch_id, encryption)
     clear = {"encryption": encryption and encryption.model_dump()}
     content = manifest.model_dump(mode="json")
+    make_folder(fs, folder.data)
     _save(fs, folder.manifest, clear, "manifest", content, cipher, "manifest")
+
+
+def make_folder(fs: FileSystem, path: Path) -> None:
+    """Create ``path`` durably; raises CheckpointWriteError."""
+    try:
+        fs.make_folder(path)
+    except OSError as error:
+        raise CheckpointWriteError(path=path, detail=error) from error
 
 
 def _save(
@@ -156,7 +167,6 @@ def _save(
         body["sealed"] = cipher.seal_text(orjson.dumps(content), place).decode()
     data = orjson.dumps({**body, "checksum": checksum(body)}, option=orjson.OPT_INDENT_2)
     try:
-        fs.make_folder(path.parent)
         replace_file(fs, path, data)
     except OSError as error:
         raise CheckpointWriteError(path=path, detail=error) from error

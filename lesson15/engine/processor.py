@@ -15,7 +15,7 @@ from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, open_file_system
 from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.checkpoint.state_files import Manifest
+from lesson15.checkpoint.state_files import Manifest, make_folder
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.documents.scan import scan
 from lesson15.embedding import Embedder, check_embedder, dimensions_of
@@ -29,7 +29,6 @@ from lesson15.engine.writer import Writer
 from lesson15.errors import (
     BatchExistsError,
     BatchNotFoundError,
-    CheckpointWriteError,
     SettingsMismatchError,
     UsageError,
 )
@@ -246,10 +245,7 @@ class BatchProcessor:
             kind = BatchExistsError if is_new else BatchNotFoundError
             raise kind(batch_id=batch_id, state_dir=manager.checkpoint_dir)
         if is_new:
-            try:
-                manager.fs.make_folder(folder.root)  # for the lock
-            except OSError as error:
-                raise CheckpointWriteError(path=folder.root, detail=error) from error
+            make_folder(manager.fs, folder.root)  # for the lock
         async with AsyncExitStack() as stack:
             stack.enter_context(batch_lock(folder))
             stack.callback(batch_context.reset, batch_context.set(batch_id))

@@ -17,7 +17,7 @@ from lesson15.checkpoint.layout import BatchFolder, batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.reducer import fold
 from lesson15.checkpoint.segment import SegmentReader, SegmentWriter
-from lesson15.checkpoint.state_files import Commit, Manifest, save_manifest
+from lesson15.checkpoint.state_files import Commit, Manifest, make_folder, save_manifest
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.engine.index import save_index
 from lesson15.errors import BatchExistsError, CheckpointWriteError
@@ -44,10 +44,7 @@ def fork(
     manifest = batch.manifest.model_copy(
         update={"batch_id": new_batch_id, "created_at": datetime.now(UTC)}
     )
-    try:
-        manager.fs.make_folder(target.root)
-    except OSError as error:
-        raise CheckpointWriteError(path=target.root, detail=error) from error
+    make_folder(manager.fs, target.root)
     with batch_lock(target), batch.blocks() as blocks:
         if target.has_batch:  # made while this process waited for the lock
             raise taken

@@ -2,8 +2,8 @@
 
 Appending costs memory only. When an interval is full, what was appended is cut off and committed by
 a thread of the writer's own, while the next interval fills. If that one is full before the commit
-has ended, whoever settles a document waits. So a crash undoes at most two intervals and the
-documents in work.
+has ended, it is cut off too, and whoever settles a document waits. So a crash undoes at most two
+intervals and the documents in work.
 
 After each commit the thread applies it to the catalogue. The index is brought up at the end.
 """
@@ -29,6 +29,7 @@ from lesson15.stores.catalog import Catalog
 
 T = TypeVar("T")
 Verdict = TypeVar("Verdict", bound=DocSettled | DocRemoved)
+_MOST_COMMITS = 2  # under way: one that is flushed, and one that waits for it
 _MOST_WAITING_BYTES = 64 * 1024 * 1024
 """An interval of very large documents is committed before it is full."""
 
@@ -70,7 +71,7 @@ class Writer:
         self._pending = 0
         self._notes: deque[Event] = deque()
         self._thread = ThreadPoolExecutor(1, "lesson15-commit")
-        self._commit: asyncio.Future[None] | None = None
+        self._commits: list[asyncio.Future[None]] = []
         # What failed half-way must not be gone on with: a later commit would promise lost bytes.
         self._failure: BaseException | None = None
 
@@ -95,8 +96,8 @@ class Writer:
         Raises:
             StorageError: a commit failed; the last one that succeeded stays in force.
         """
-        while self._is_full():
-            await self._begin_commit()
+        while len(self._commits) == _MOST_COMMITS:
+            await asyncio.wait(self._commits, return_when=asyncio.FIRST_COMPLETED)
         changes: dict[str, Any] = {}
         if previous is not None:
             changes |= {
@@ -108,8 +109,8 @@ class Writer:
             event = replace(event, **changes)
         self.append(event)
         self._pending += 1
-        if self._is_full() and self._commit is None:
-            await self._begin_commit()
+        if self._pending == self._interval or self.files.waiting_bytes > _MOST_WAITING_BYTES:
+            self._begin_commit()
         return event
 
     def append(self, event: Event) -> None:
@@ -148,9 +149,6 @@ class Writer:
 
     # --- committing ---------------------------------------------------------------------------
 
-    def _is_full(self) -> bool:
-        return self._pending >= self._interval or self.files.waiting_bytes > _MOST_WAITING_BYTES
-
     async def commit(self) -> None:
         """Make everything appended durable, and wait for it.
 
@@ -160,34 +158,36 @@ class Writer:
             CheckpointWriteError: the system refused, now or before; the last commit stays in force.
             CatalogError: the commit is done, but not applied to the catalogue.
         """
-        while self.files.uncut or self._commit is not None:
-            await self._begin_commit()
-            if self._commit is not None:
-                await asyncio.wait([self._commit])
+        if self.files.uncut and self._failure is None:
+            self._begin_commit()
+        if self._commits:
+            await asyncio.wait(self._commits)
         if self._failure is not None:
             raise self._failure
 
-    async def _begin_commit(self) -> None:
-        """Begin with a commit, once the one before has ended; that one may be another caller's."""
-        if self._commit is not None:
-            await asyncio.wait([self._commit])
-            return
-        if self._failure is not None:
-            raise self._failure
+    def _begin_commit(self) -> None:
+        """Cut off what was appended, and have it committed after those before it."""
         cut = self.files.cut()
         self._pending = 0
-        self._commit = asyncio.get_running_loop().run_in_executor(self._thread, self.write, cut)
-        self._commit.add_done_callback(lambda commit: self._end_commit(commit, cut.events))
+        commit = asyncio.get_running_loop().run_in_executor(self._thread, self.write, cut)
+        self._commits.append(commit)
+        commit.add_done_callback(lambda commit: self._end_commit(commit, cut.events))
 
     def write(self, cut: Cut) -> None:
         """Commit ``cut`` and apply it to the catalogue; runs in the writer's thread."""
-        self.files.write(cut)
-        self.catalog.apply(cut.events, cut.commit.position)
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self.files.write(cut)
+            self.catalog.apply(cut.events, cut.commit.position)
+        except BaseException as error:
+            self._failure = error
+            raise
 
     def _end_commit(self, commit: asyncio.Future[None], events: list[Event]) -> None:
-        self._commit = None
-        self._failure = commit.exception()
-        if self._failure is None:
+        self._commits.remove(commit)
+        self._failure = self._failure or commit.exception()
+        if commit.exception() is None:
             for tell in self.on_commit:
                 tell(events)
 
