@@ -65,7 +65,7 @@ def test_one_plugin_of_each_kind(installed: Path, docs: Path, state: Path, tmp_p
     }
     done = lesson15(
         installed, "run", docs, "--batch-id", "b", *at, "--embedder", "trigrams",
-        "--store", "numpy", "--json", **environment,
+        "--store", "numpy", "--chunker", "paragraphs", "--step", "unique", "--json", **environment,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)

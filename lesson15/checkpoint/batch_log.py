@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.reducer import fold
 from lesson15.checkpoint.segment import BlockRef, SegmentWriter, Vectors
 from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
-from lesson15.models import BatchState
+from lesson15.models import BatchState, Chunk
 
 
 class BatchLog:
@@ -72,8 +73,8 @@ class BatchLog:
         self.records.append(record)
         fold(self.state, record)
 
-    def append_block(self, vectors: Vectors, texts: list[str]) -> tuple[int, BlockRef]:
-        """Add a document's vectors (chunks x dimensions) and texts.
+    def append_block(self, vectors: Vectors, chunks: Sequence[Chunk]) -> tuple[int, BlockRef]:
+        """Add a document's chunks and their vectors (chunks x dimensions).
 
         Returns:
             The row of the first vector (rows number all vectors of a batch) and the block's place.
@@ -83,10 +84,10 @@ class BatchLog:
         """
         row = self._next_row
         try:
-            ref = self._segment.append(vectors, texts)
+            ref = self._segment.append(vectors, chunks)
         except OSError as error:
             raise CheckpointWriteError(path=self.folder.segment, detail=error) from error
-        self._next_row += len(texts)
+        self._next_row += len(chunks)
         return row, ref
 
     def commit(self) -> list[Record]:

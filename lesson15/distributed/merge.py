@@ -22,7 +22,7 @@ from lesson15.distributed.plan import settled_among
 from lesson15.engine.ledger import INDEX_ERRORS, rebuild_index, tag_of
 from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
 from lesson15.logs import get_logger
-from lesson15.models import BatchReport, BatchStatus
+from lesson15.models import BatchReport, BatchStatus, Chunk
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
 
@@ -56,13 +56,13 @@ class Merge:
         settled = settled_among(documents, self.catalog)
         added: list[tuple[int, Vectors]] = []
         try:
-            for record, vectors, texts in _committed(shards, shard_id):
+            for record, vectors, chunks in _committed(shards, shard_id):
                 if record["id"] in settled:
                     continue
                 if record["t"] == "doc":
                     settled.add(record["id"])
                 if vectors is not None:
-                    record["row"], ref = self._log.append_block(vectors, texts)
+                    record["row"], ref = self._log.append_block(vectors, chunks)
                     record["seg"] = [ref.offset, ref.length, ref.crc]
                     added.append((record["row"], vectors))
                 self._log.append(record)
@@ -156,8 +156,8 @@ class Merge:
 
 def _committed(
     shards: CheckpointManager, shard_id: str
-) -> Iterator[tuple[Record, Vectors | None, list[str]]]:
-    """What a shard has committed about its documents, with vectors and texts of those done."""
+) -> Iterator[tuple[Record, Vectors | None, list[Chunk]]]:
+    """What a shard has committed about its documents, with vectors and chunks of those done."""
     commit = shards.load_commit(shard_id)
     cipher = shards.cipher(shard_id, commit)
     folder = shards.folder(shard_id)
@@ -165,7 +165,7 @@ def _committed(
         for _, record in read_journal(folder.journal, stop=commit.position, cipher=cipher):
             if record.get("id") is None:
                 continue  # about the run: its worker, its limits, its commits
-            vectors, texts = (
+            vectors, chunks = (
                 reader.read(BlockRef(*record["seg"])) if "seg" in record else (None, [])
             )
-            yield record, vectors, texts
+            yield record, vectors, chunks

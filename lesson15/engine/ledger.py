@@ -119,12 +119,11 @@ class Ledger:
         self, document: SourceDocument, outcome: DocumentOutcome, seconds: float, attempts: int
     ) -> Record:
         """Append a success; call only while no commit runs."""
-        texts = outcome.texts
         record: Record = {
             "t": "doc",
             "id": document.doc_id,
             "s": "done",
-            "n": len(texts),
+            "n": len(outcome.chunks),
             "at": round(time.time(), 3),
             "sec": round(seconds, 6),
             "w": document.worker,
@@ -134,9 +133,9 @@ class Ledger:
         if outcome.fingerprint is not None:
             record["fp"] = outcome.fingerprint
             record["sha"] = outcome.sha256
-        if outcome.vectors is not None and texts:
+        if outcome.vectors is not None and outcome.chunks:
             try:
-                row, ref = self.log.append_block(outcome.vectors, texts)
+                row, ref = self.log.append_block(outcome.vectors, outcome.chunks)
             except CheckpointWriteError as error:
                 self._failure = error
                 raise

@@ -19,6 +19,7 @@ from lesson15.checkpoint.filesystem import FileSystem, open_file_system
 from lesson15.checkpoint.journal import Record
 from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.documents.chunkers import check_chunker, open_chunker
 from lesson15.documents.scan import scan
 from lesson15.embedding import Embedder, check_embedder, dimensions_of
 from lesson15.engine.assembly import Assembly, with_faults
@@ -26,6 +27,7 @@ from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, Naming, file_fingerprint
 from lesson15.engine.ledger import Ledger
 from lesson15.engine.run import BatchRun, Listener, announce
+from lesson15.engine.steps import ChunkStep, check_steps, name_of, open_steps
 from lesson15.engine.work import DocumentWork
 from lesson15.errors import (
     BatchExistsError,
@@ -59,6 +61,9 @@ class BatchProcessor:
         embedder: "minilm", "hashing", the name of a plugin, or an object with the
             :class:`Embedder` protocol.
         store: "faiss", "chroma" or the name of a plugin.
+        chunker: "default" or the name of a plugin.
+        steps: what is done to the chunks of a document before they are embedded, in order: names
+            of plugins, or functions (see :mod:`lesson15.engine.steps`).
         settings: everything else; the environment (``LESSON15_*``) by default.
         work: what to do to a document instead of indexing it, for other uses of the engine.
         recovery: the retry policy.
@@ -87,6 +92,8 @@ class BatchProcessor:
         fs: FileSystem | None = None,
         fingerprint: Callable[[str], list[int] | None] = file_fingerprint,
         faults: FaultPlan | FaultControl | None = None,
+        chunker: str | None = None,
+        steps: Sequence[str | ChunkStep] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.max_concurrent = _positive("max_concurrent", max_concurrent)
@@ -98,6 +105,11 @@ class BatchProcessor:
         if embedder is None or isinstance(embedder, str):
             check_embedder(embedder or self.settings.embedder)
         check_store(store or self.settings.store)
+        check_chunker(chunker or self.settings.chunker)
+        check_steps(self.settings.steps if steps is None else steps)
+        self._chunker = chunker
+        self._steps = steps
+        self._step_names = None if steps is None else tuple(map(name_of, steps))
         self._embedder = embedder
         self._store = store
         self._work = work
@@ -206,7 +218,12 @@ class BatchProcessor:
             stack.enter_context(batch_lock(folder))
             stack.callback(batch_context.reset, batch_context.set(batch_id))
             parts = Assembly(
-                self.settings, self.max_concurrent, self._fs, self._embedder, self._work
+                self.settings,
+                self.max_concurrent,
+                self._fs,
+                self._embedder,
+                self._work,
+                steps=self._steps,
             )
             if self._faults is not None:
                 parts = with_faults(
@@ -266,7 +283,11 @@ class BatchProcessor:
             store=self._store or self.settings.store,
             chunk_chars=self.settings.chunk_chars,
             chunk_overlap_chars=self.settings.chunk_overlap_chars,
+            chunker=self._chunker or self.settings.chunker,
+            steps=self.settings.steps if self._step_names is None else self._step_names,
         )
+        open_chunker(manifest.chunker)  # a broken plugin leaves no batch behind
+        open_steps(manifest.steps if self._steps is None else self._steps, 1)
         if checkpoints.keyring.current is not None:
             check_encryptable(manifest.store)
         checkpoints.save_manifest(manifest)
@@ -281,6 +302,8 @@ class BatchProcessor:
         for name, stored, given in (
             ("embedder", manifest.embedder, embedder),
             ("store", manifest.store, self._store),
+            ("chunker", manifest.chunker, self._chunker),
+            ("steps", manifest.steps, self._step_names),
         ):
             if given is not None and given != stored:
                 raise SettingsMismatchError(

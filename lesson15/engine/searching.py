@@ -52,9 +52,9 @@ class Searcher:
             document = self._catalog.owner_of(row)
             if document is None:  # replaced by a batch that runs right now
                 continue
-            chunk = row - document.first_row
-            texts = self._segment.read(document.block)[1]
-            hits.append(SearchHit(document.doc_id, chunk, score, texts[chunk]))
+            number = row - document.first_row
+            chunks = self._segment.read(document.block)[1]
+            hits.append(SearchHit.of(document.doc_id, number, score, chunks[number]))
         return hits
 
     def close(self) -> None:
