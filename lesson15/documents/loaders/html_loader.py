@@ -133,8 +133,6 @@ def _layout(marked: str, outline: Outline) -> None:
             if marks and marks[-1] == END:
                 _add_heading(level, heading, outline)
                 level = END
-    if level != END:
-        _add_heading(level, heading, outline)
 
 
 def _add_heading(level: str, lines: list[str], outline: Outline) -> None:

@@ -19,7 +19,7 @@ class TooManyCallsError(ConnectionError):
 
 
 class MeteredEmbedder:
-    """Embeds by hashing; of every three calls the first is refused.
+    """Embeds by hashing; of every three calls the second is refused.
 
     Each call is logged to the file that TEST_METERED_LOG names, if it does.
     """
@@ -32,7 +32,7 @@ class MeteredEmbedder:
         self._calls = 0
 
     def embed(self, texts: Sequence[str]) -> Any:
-        is_refused = self._calls % 3 == 0
+        is_refused = self._calls % 3 == 1
         self._calls += 1
         if log := os.environ.get("TEST_METERED_LOG"):
             with Path(log).open("a") as file:
