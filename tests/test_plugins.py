@@ -162,6 +162,48 @@ def test_steps_of_the_environment(docs: Path, state: Path) -> None:
         assert f"There is no {option[0][2:]} 'nothing'. Choose one of:" in wrong.stderr
 
 
+DISTRIBUTED = """
+import asyncio, sys, threading
+from lesson15.distributed import DistributedProcessor
+from lesson15.distributed.worker import ShardWorker
+from lesson15.settings import Settings
+from tests.distributed.conftest import FakeQueue
+
+docs, state = sys.argv[1:]
+queue, over = FakeQueue(), threading.Event()
+
+def work():
+    worker = ShardWorker(state, Settings(retry_delay=0, chunker="default"))
+    while not over.wait(0.01):
+        while queue.tasks:
+            worker.work_on(queue.tasks.pop(0))
+    worker.close()
+
+thread = threading.Thread(target=work)
+thread.start()
+settings = Settings(retry_delay=0, chunker="lines", steps=("translate",))
+processor = DistributedProcessor(
+    state_dir=state, embedder="hashing", settings=settings, queue=queue
+)
+asyncio.run(processor.process_batch([docs], "b"))
+over.set()
+thread.join()
+"""
+
+
+def test_workers_use_the_chunker_and_steps_of_the_batch(docs: Path, state: Path) -> None:
+    (docs / "d0.txt").write_text("first line\nsecond line\n")
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(PLUGINS)])}
+    command = [sys.executable, "-c", DISTRIBUTED, str(docs), str(state)]
+    subprocess.run(command, env=paths, check=True, timeout=240, cwd=ROOT)
+    at = ("--batch-id", "b", "--state-dir", state)
+    (hit,) = json.loads(lesson15(PLUGINS, "search", "SECOND LINE", *at, "-k", 1, "--json").stdout)[
+        "hits"
+    ]
+    assert (hit["text"], hit["span"]) == ("SECOND LINE", [11, 22])
+    assert lesson15(PLUGINS, "verify", "b", "--state-dir", state).returncode == 0
+
+
 def broken(folder: Path, package: str, group: str, entry: str) -> Path:
     """A site folder with the entry point of a package."""
     info = folder / f"{package}-1.0.dist-info"
