@@ -52,9 +52,9 @@ class Contest:
         self.concurrency = concurrency
         self.embedder = MiniLMEmbedder()
         self.chunks = [
-            (path, number, text)
+            (path, number, chunk.text)
             for path in scan([docs])
-            for number, text in enumerate(parse_document(path, ParseOptions()).chunks)
+            for number, chunk in enumerate(parse_document(path, ParseOptions()).chunks)
         ]
 
     def one_shot(self) -> int:

@@ -27,7 +27,7 @@ from lesson15.distributed.merge import Merge
 from lesson15.distributed.plan import plan
 from lesson15.distributed.shards import Shards
 from lesson15.engine.feed import Naming
-from lesson15.models import BatchStatus
+from lesson15.models import BatchStatus, Chunk
 from lesson15.stores.catalog import Catalog
 
 DIMENSIONS, CHUNKS, CHUNK_CHARS = 384, 10, 800
@@ -43,7 +43,7 @@ def timed(work: Callable[[], object]) -> float:
 def measure_merge(count: int) -> dict[str, Any]:
     """Documents a second into a batch, and bytes that each takes there."""
     vectors = np.random.default_rng(0).standard_normal((CHUNKS, DIMENSIONS), np.float32)
-    texts = ["word " * (CHUNK_CHARS // 5)] * CHUNKS
+    chunk = Chunk("word " * (CHUNK_CHARS // 5), {"span": [100_000, 100_000 + CHUNK_CHARS]})
     with tempfile.TemporaryDirectory() as name:
         manager = CheckpointManager(name)
         BatchProcessor(embedder="minilm").create(manager, "b", ["docs"])
@@ -54,7 +54,7 @@ def measure_merge(count: int) -> dict[str, Any]:
         shards.create("s", ids, merge.manifest)
         log = BatchLog(shards.open, "s")
         for doc_id in ids:
-            row, ref = log.append_block(vectors, texts)
+            row, ref = log.append_block(vectors, [chunk] * CHUNKS)
             log.append(
                 {
                     "t": "doc", "id": doc_id, "s": "done", "n": CHUNKS, "at": time.time(),

@@ -194,6 +194,18 @@ class InvalidResultError(DocumentError):
     """{path}: the result failed validation ({detail})."""
 
 
+class InvalidChunkError(DocumentError):
+    """{path}: {source} made what cannot be used ({detail}). Mend or upgrade it."""
+
+
+class StepError(DocumentError):
+    """{path}: {step} failed ({detail}). Mend it, then run `lesson15 retry-failed`."""
+
+
+class NoChunksError(DocumentError):
+    """{path}: the step {step!r} left no chunk of it."""
+
+
 class DocumentNotFoundError(Lesson15Error, FileNotFoundError):
     """{path}: no such file; it was skipped. Put it back and resume to have it done."""
 

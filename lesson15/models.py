@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -142,11 +143,62 @@ class BatchReport:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document that is embedded and found as one.
+
+    ``meta`` says where it comes from, in JSON values. Loaders and steps may add any key; these are
+    well known:
+
+    ========  ====================================================================================
+    page      the page it is on, an integer from 1
+    heading   the headings above it, a list of strings, the outermost first
+    span      ``[start, end]``: which characters of the document's extracted, normalised text it is
+              (see :func:`lesson15.documents.parsing.read_document`)
+    title     the title of its document
+    language  the language of its document, as in HTML (BCP 47): "en", "zh-Hant"
+    ========  ====================================================================================
+
+    ``span`` keeps saying where the text came from when a step changes the text.
+
+    Example:
+        >>> Chunk("Keep three copies.", {"page": 2, "heading": ["Backups"]}).meta["page"]
+        2
+    """
+
+    text: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class SearchHit:
-    """One chunk found by a search; ``score`` is the cosine similarity, from -1 to 1."""
+    """One chunk found by a search; ``score`` is the cosine similarity, from -1 to 1.
+
+    ``meta`` is that of the :class:`Chunk`; ``page``, ``heading`` and ``span`` are taken from it,
+    None where they are not known.
+    """
 
     doc_id: str
     chunk: int
     score: float
     text: str
+    page: int | None = None
+    heading: list[str] | None = None
+    span: tuple[int, int] | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, doc_id: str, number: int, score: float, chunk: Chunk) -> SearchHit:
+        """The hit of ``chunk``, which is number ``number`` of the document, from 0."""
+        meta = dict(chunk.meta)
+        span = meta.get("span")
+        return cls(
+            doc_id=doc_id,
+            chunk=number,
+            score=score,
+            text=chunk.text,
+            page=meta.get("page"),
+            heading=meta.get("heading"),
+            span=None if span is None else (span[0], span[1]),
+            meta=meta,
+        )

@@ -5,9 +5,13 @@ A package declares, for example::
     [project.entry-points."lesson15.loaders"]
     rst = "my_package:load_rst"
 
-and is used as soon as it is installed. Entry points rather than pluggy: each group has one object
-a name and no hook that several plugins answer together, which is all that pluggy would add.
-examples/lesson15-example-plugin has one of each.
+Loaders and notifiers are used as soon as they are installed, the others by their names:
+``lesson15 run --chunker NAME --step NAME --embedder NAME --store NAME``, and
+``LESSON15_CHECKPOINT_BACKEND=NAME``. docs/extending.md shows how to write each, and
+examples/lesson15-example-plugin is a package with one of each.
+
+Entry points rather than pluggy: each group has one object a name and no hook that several plugins
+answer together, which is all that pluggy would add.
 """
 
 from __future__ import annotations
@@ -26,6 +30,10 @@ class Group(StrEnum):
 
     LOADERS = "lesson15.loaders"
     """A :class:`~lesson15.documents.loaders.base.Loader`; the name is the suffix, without dot."""
+    CHUNKERS = "lesson15.chunkers"
+    """A :data:`~lesson15.documents.chunkers.Chunker`, or a class whose instances are."""
+    STEPS = "lesson15.steps"
+    """A :data:`~lesson15.engine.steps.ChunkStep`, or a class whose instances are."""
     EMBEDDERS = "lesson15.embedders"
     """A callable that makes an :class:`~lesson15.embedding.Embedder` of the entry's name, with
     an attribute ``dimensions``; the class of one will do."""
@@ -82,6 +90,24 @@ def load(group: Group, name: str, built_in: Iterable[str] = ()) -> Callable[...,
     if not callable(plugin):
         raise _fault(group, entry, f"{entry.value} is not callable")
     return plugin  # type: ignore[no-any-return]
+
+
+def make(group: Group, name: str, built_in: Iterable[str] = ()) -> Callable[..., Any]:
+    """The plugin ``name`` of ``group``, where that may also be a class whose instance is called.
+
+    Raises:
+        UnknownNameError, PluginError: as :func:`load`; or its class cannot be instantiated.
+    """
+    plugin = load(group, name, built_in)
+    if not isinstance(plugin, type):
+        return plugin
+    try:
+        instance = plugin()
+    except Exception as error:
+        raise fault(group, name, f"{type(error).__name__}: {error}") from error
+    if not callable(instance):
+        raise fault(group, name, "an object of its class is not callable")
+    return instance  # type: ignore[no-any-return]
 
 
 def fault(group: Group, name: str, detail: str) -> PluginError:

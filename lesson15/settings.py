@@ -18,6 +18,11 @@ class Settings(BaseSettings):
     checkpoint_interval: int = Field(10, ge=1, description="Documents between two checkpoints.")
     embedder: str = Field("minilm", description="minilm, hashing, or that of a plugin.")
     store: str = Field("faiss", description="faiss, chroma, or that of a plugin.")
+    chunker: str = Field("default", description="default, or that of a plugin.")
+    steps: tuple[str, ...] = Field(
+        (), description="Plugins that chunks go through before they are embedded, in order."
+    )
+    step_timeout: float = Field(300.0, gt=0, description="Seconds for one step of one document.")
     checkpoint_backend: str = Field("os", description="os, or that of a plugin.")
 
     chunk_chars: int = Field(800, ge=50, description="Longest chunk, in characters of English.")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from lesson15.errors import (
     SchemaTooNewError,
     StateReadError,
 )
-from lesson15.models import BatchState
+from lesson15.models import BatchState, Chunk
 
 FS = OsFileSystem()
 
@@ -108,20 +109,25 @@ def test_missing_journal(tmp_path: Path) -> None:
 def test_segment_reads_back(tmp_path: Path) -> None:
     writer = SegmentWriter(FS, tmp_path / "s", 0)
     vectors = np.arange(12, dtype=np.float32).reshape(3, 4)
-    first = writer.append(vectors, ["a", "b", "ç"])
-    second = writer.append(vectors[:1] * 2, ["d"])
+    chunks = [
+        Chunk("a"),
+        Chunk("b", {"page": 2, "heading": ["x"]}),
+        Chunk("ç", {}),
+    ]
+    first = writer.append(vectors, chunks)
+    second = writer.append(vectors[:1] * 2, [Chunk("d", MappingProxyType({"span": [3, 4]}))])
     writer.flush()
     writer.close()
     with SegmentReader(tmp_path / "s") as reader:
-        found, texts = reader.read(first)
-        assert texts == ["a", "b", "ç"]
+        found, read = reader.read(first)
+        assert read == chunks
         assert np.array_equal(found, vectors)
-        assert reader.read(second)[1] == ["d"]
+        assert reader.read(second)[1] == [Chunk("d", {"span": [3, 4]})]
 
 
 def test_segment_writes_through_when_much_waits(tmp_path: Path) -> None:
     writer = SegmentWriter(FS, tmp_path / "s", 0)
-    writer.append(np.ones((3000, 384), np.float32), ["x"] * 3000)
+    writer.append(np.ones((3000, 384), np.float32), [Chunk("x")] * 3000)
     assert (tmp_path / "s").stat().st_size == writer.offset
     writer.close()
 
@@ -130,7 +136,7 @@ def test_segment_writes_through_when_much_waits(tmp_path: Path) -> None:
 def test_segment_finds_damage(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "s"
     writer = SegmentWriter(FS, path, 0)
-    ref = writer.append(np.ones((1, 4), np.float32), ["text"])
+    ref = writer.append(np.ones((1, 4), np.float32), [Chunk("text")])
     writer.flush()
     writer.close()
     data = bytearray(path.read_bytes())
@@ -235,14 +241,14 @@ def test_sound_checksum_but_unexpected_content(tmp_path: Path) -> None:
         manager.load_manifest("b")
 
 
-@pytest.mark.parametrize("version", [3, 99, 0, "1"])
+@pytest.mark.parametrize("version", [4, 99, 0, "1"])
 def test_schema_versions(tmp_path: Path, version: object) -> None:
     from lesson15.checkpoint.documents import _checksum
 
     body = {"schema_version": version, "state": {}}
     path = tmp_path / "c.json"
     path.write_text(json.dumps({**body, "checksum": _checksum(body)}))
-    expected = SchemaTooNewError if version in (3, 99) else CorruptCheckpointError
+    expected = SchemaTooNewError if version in (4, 99) else CorruptCheckpointError
     with pytest.raises(expected):
         decode(path)
 

@@ -26,7 +26,7 @@ from lesson15.errors import (
     Lesson15Error,
     UsageError,
 )
-from lesson15.models import BatchState
+from lesson15.models import BatchState, Chunk
 from lesson15.settings import Settings
 from lesson15.stores import faiss_store, open_store
 from tests.crash import oracle
@@ -84,7 +84,7 @@ async def test_a_whole_life_encrypted(docs: Path, state: Path, make: Make) -> No
     for secret in (b"d1.txt", b"volcano", b"subject", b"not valid", str(docs).encode(), b"hashing"):
         assert secret not in found
     outside = json.loads((state / "b" / "checkpoint.json").read_text())
-    assert outside["schema_version"] == 2
+    assert outside["schema_version"] == 3
     assert outside["commit"]["encryption"]["key_id"].startswith("key-")
     assert outside["commit"]["journal_bytes"] == (state / "b" / "journal.log").stat().st_size
     assert "state" not in outside
@@ -205,7 +205,7 @@ def test_no_nonce_comes_twice_after_a_crash(state: Path) -> None:
     nonces = set()
     for _ in range(20):
         log = BatchLog(manager, "b")
-        _, ref = log.append_block(np.ones((1, 4), np.float32), ["text"])
+        _, ref = log.append_block(np.ones((1, 4), np.float32), [Chunk("text")])
         assert ref.offset == 0
         log._segment.flush()
         log.close()  # without a commit, as in a crash: the next one cuts the block off

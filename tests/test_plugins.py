@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PLUGINS = ROOT / "tests" / "plugin_package"
 EXAMPLE = ROOT / "examples" / "lesson15-example-plugin"
 SUBTITLES = """1
 00:00:01,000 --> 00:00:03,500
@@ -65,7 +67,7 @@ def test_one_plugin_of_each_kind(installed: Path, docs: Path, state: Path, tmp_p
     }
     done = lesson15(
         installed, "run", docs, "--batch-id", "b", *at, "--embedder", "trigrams",
-        "--store", "numpy", "--json", **environment,
+        "--store", "numpy", "--chunker", "paragraphs", "--step", "unique", "--json", **environment,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)
@@ -91,6 +93,117 @@ def test_one_plugin_of_each_kind(installed: Path, docs: Path, state: Path, tmp_p
     assert "There is no embedder 'trigrams'. Choose one of: minilm, hashing." in gone.stderr
 
 
+def presentation(path: Path, *slides: list[str]) -> None:
+    """Write the parts of a ``.pptx`` file that hold its text."""
+    space = "http://schemas.openxmlformats.org/drawingml/2006/main"
+    with zipfile.ZipFile(path, "w") as file:
+        for number, lines in reversed(list(enumerate(slides, 1))):
+            texts = "".join(f"<a:t>{line}</a:t>" for line in lines)
+            slide = f'<p xmlns:a="{space}">{texts}</p>'
+            file.writestr(f"ppt/slides/slide{number}.xml", slide)
+
+
+def test_a_new_format_chunker_steps_store_and_limited_embedder(
+    docs: Path, state: Path, tmp_path: Path
+) -> None:
+    """Each added by the package in tests/plugin_package, without touching lesson15."""
+    for path in docs.iterdir():
+        path.unlink()
+    presentation(
+        docs / "talk.pptx",
+        ["The whale", "is a mammal"],
+        *([f"slide {number}"] for number in range(2, 10)),
+        ["the whale", "The whale"],
+    )
+    (docs / "whales.txt").write_text("A whale sings.\nA whale sings.\n\nIt dives.\n")
+    (docs / "cut.pptx").write_bytes((docs / "talk.pptx").read_bytes()[:100])
+    log = tmp_path / "calls"
+    at = ("--state-dir", state)
+    done = lesson15(
+        PLUGINS, "run", docs, "--batch-id", "b", *at, "--max-concurrent", 1, "--chunker", "lines",
+        "--step", "dedupe", "--step", "translate", "--store", "numpy", "--embedder", "metered",
+        "--json", LESSON15_EMBED_BATCH_CHUNKS="100", TEST_METERED_LOG=str(log),
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["processed_docs"], report["failed_docs"]) == (2, 1)
+    assert "cut.pptx: the file is cut short" in report["failures"][0]["error"]
+    assert report["chunks"] == (2 + 8 + 1) + 2  # without what came before in the document
+    assert log.read_text().split() == ["served", "refused", "served"]  # and tried again
+    found = lesson15(PLUGINS, "search", "IS A MAMMAL", "-k", 2, "--batch-id", "b", *at, "--json")
+    hit = json.loads(found.stdout)["hits"][0]
+    assert hit["text"] == "IS A MAMMAL"
+    assert hit["span"] == [10, 21]
+    assert hit["meta"] == {"slide": 1, "span": [10, 21], "language": "x-upper"}
+    found = lesson15(PLUGINS, "search", "THE WHALE", "-k", 9, "--batch-id", "b", *at, "--json")
+    slides = {hit["text"]: hit["meta"].get("slide") for hit in json.loads(found.stdout)["hits"]}
+    assert (slides["SLIDE 9"], slides["A WHALE SINGS."]) == (9, None)
+    assert lesson15(PLUGINS, "verify", "b", *at).returncode == 0
+    (docs / "whales.txt").write_text("Fins.\n")
+    again = json.loads(lesson15(PLUGINS, "resume", "b", *at, "--json").stdout)
+    assert (again["processed_docs"], again["chunks"]) == (2, 11 + 1)
+    manifest = json.loads((state / "b" / "manifest.json").read_text())["manifest"]
+    assert (manifest["chunker"], manifest["steps"]) == ("lines", ["dedupe", "translate"])
+    # Without the package the batch says what it lacks.
+    gone = lesson15(tmp_path, "resume", "b", *at)
+    assert gone.returncode == 2
+    assert "There is no" in gone.stderr
+
+
+def test_steps_of_the_environment(docs: Path, state: Path) -> None:
+    environment = {"LESSON15_STEPS": '["translate"]', "LESSON15_CHUNKER": "lines"}
+    at = ("--batch-id", "b", "--state-dir", state)
+    lesson15(PLUGINS, "run", docs, *at, "--embedder", "hashing", **environment)
+    found = lesson15(PLUGINS, "search", "DOCUMENT 3", *at, "-k", 1, "--json")
+    assert json.loads(found.stdout)["hits"][0]["meta"]["language"] == "x-upper"
+    for option in (["--step", "nothing"], ["--chunker", "nothing"]):
+        wrong = lesson15(PLUGINS, "run", docs, "--state-dir", state, *option)
+        assert wrong.returncode == 2
+        assert f"There is no {option[0][2:]} 'nothing'. Choose one of:" in wrong.stderr
+
+
+DISTRIBUTED = """
+import asyncio, sys, threading
+from lesson15.distributed import DistributedProcessor
+from lesson15.distributed.worker import ShardWorker
+from lesson15.settings import Settings
+from tests.distributed.conftest import FakeQueue
+
+docs, state = sys.argv[1:]
+queue, over = FakeQueue(), threading.Event()
+
+def work():
+    worker = ShardWorker(state, Settings(retry_delay=0, chunker="default"))
+    while not over.wait(0.01):
+        while queue.tasks:
+            worker.work_on(queue.tasks.pop(0))
+    worker.close()
+
+thread = threading.Thread(target=work)
+thread.start()
+settings = Settings(retry_delay=0, chunker="lines", steps=("translate",))
+processor = DistributedProcessor(
+    state_dir=state, embedder="hashing", settings=settings, queue=queue
+)
+asyncio.run(processor.process_batch([docs], "b"))
+over.set()
+thread.join()
+"""
+
+
+def test_workers_use_the_chunker_and_steps_of_the_batch(docs: Path, state: Path) -> None:
+    (docs / "d0.txt").write_text("first line\nsecond line\n")
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(PLUGINS)])}
+    command = [sys.executable, "-c", DISTRIBUTED, str(docs), str(state)]
+    subprocess.run(command, env=paths, check=True, timeout=240, cwd=ROOT)
+    at = ("--batch-id", "b", "--state-dir", state)
+    (hit,) = json.loads(lesson15(PLUGINS, "search", "SECOND LINE", *at, "-k", 1, "--json").stdout)[
+        "hits"
+    ]
+    assert (hit["text"], hit["span"]) == ("SECOND LINE", [11, 22])
+    assert lesson15(PLUGINS, "verify", "b", "--state-dir", state).returncode == 0
+
+
 def broken(folder: Path, package: str, group: str, entry: str) -> Path:
     """A site folder with the entry point of a package."""
     info = folder / f"{package}-1.0.dist-info"
@@ -110,6 +223,11 @@ def broken(folder: Path, package: str, group: str, entry: str) -> Path:
         ("embedders", "odd = json:loads", ["--embedder", "odd"], "it has no number `dimensions`"),
         ("stores", "odd = nowhere:x", ["--store", "odd"], "No module named 'nowhere'"),
         ("notifiers", "odd = nowhere:x", [], "No module named 'nowhere'"),
+        ("steps", "odd = nowhere:x", ["--step", "odd"], "No module named 'nowhere'"),
+        ("steps", "odd = json:__name__", ["--step", "odd"], "is not callable"),
+        ("steps", "odd = io:StringIO", ["--step", "odd"], "object of its class is not callable"),
+        ("steps", "odd = datetime:date", ["--step", "odd"], "TypeError"),
+        ("chunkers", "odd = nowhere:x", ["--chunker", "odd"], "No module named 'nowhere'"),
     ],
 )
 def test_a_broken_plugin_is_named(

@@ -117,12 +117,20 @@ class Failures(BaseModel):
 
 
 class Hit(BaseModel):
-    """One chunk found; ``score`` is the cosine similarity."""
+    """One chunk found; ``score`` is the cosine similarity.
+
+    ``page`` counts from 1, ``heading`` has the outermost first, and ``span`` is in characters of
+    the document's text; null where they are not known. ``meta`` has these and all else that is.
+    """
 
     doc_id: str
     chunk: int
     score: float
     text: str
+    page: int | None
+    heading: list[str] | None
+    span: tuple[int, int] | None
+    meta: dict[str, Any]
 
 
 class SearchResult(BaseModel):

@@ -13,6 +13,7 @@ Cuts must be written in their order, one at a time.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from lesson15.checkpoint.state_files import Commit, save_checkpoint
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
 from lesson15.events import BlockRef, Committed, Event, RunStarted, now
-from lesson15.models import BatchState
+from lesson15.models import BatchState, Chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +94,15 @@ class BatchFiles:
             self.uncut.append(event)
             fold(self.state, event)
 
-    def append_block(self, vectors: Vectors, texts: list[str]) -> tuple[int, BlockRef]:
-        """Add a document's vectors (chunks x dimensions) and texts.
+    def append_block(self, vectors: Vectors, chunks: Sequence[Chunk]) -> tuple[int, BlockRef]:
+        """Add a document's chunks and their vectors (chunks x dimensions).
 
         Returns:
             The row of the first vector (rows number all vectors of a batch) and the block's place.
         """
         row = self._next_row
-        ref = self._segment.append(vectors, texts)
-        self._next_row += len(texts)
+        ref = self._segment.append(vectors, chunks)
+        self._next_row += len(chunks)
         return row, ref
 
     def cut(self) -> Cut:

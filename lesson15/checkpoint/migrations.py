@@ -10,7 +10,7 @@ from lesson15.errors import CorruptCheckpointError, SchemaTooNewError
 
 Document = dict[str, Any]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def _without_encryption(document: Document) -> Document:
@@ -21,7 +21,21 @@ def _without_encryption(document: Document) -> Document:
     return {**document, "encryption": None}
 
 
-MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _without_encryption}
+def _with_default_pipeline(document: Document) -> Document:
+    """From 2 to 3: version 2 knew one chunker, no steps, and no chunks but plain strings.
+
+    An encrypted manifest cannot be lifted here; the defaults of its model say the same.
+    """
+    if "manifest" in document:
+        manifest = {**document["manifest"], "chunker": "default", "steps": []}
+        return {**document, "manifest": manifest}
+    return document
+
+
+MIGRATIONS: dict[int, Callable[[Document], Document]] = {
+    1: _without_encryption,
+    2: _with_default_pipeline,
+}
 """From a version to the function that makes the next one of it."""
 
 

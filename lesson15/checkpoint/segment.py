@@ -1,9 +1,10 @@
 """The segment: the vectors and texts of each document, one checksummed block each, append-only.
 
 A block is a header (magic, CRC-32 of the rest, vector count, dimensions, bytes of text), the
-vectors as little-endian float32, then the chunk texts as a JSON array. The journal says where each
-document's block lies and repeats its checksum, so a block can be checked against its record. In an
-encrypted batch the whole block is sealed.
+vectors as little-endian float32, then the chunks as a JSON array: each is a string, or, since
+schema version 3, ``[text, meta]``. The journal says where each document's block lies and repeats
+its checksum, so a block can be checked against its record. In an encrypted batch the whole block is
+sealed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,6 +26,7 @@ from lesson15.checkpoint.encryption import OVERHEAD, Cipher
 from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.errors import CorruptCheckpointError
 from lesson15.events import BlockRef
+from lesson15.models import Chunk
 
 Vectors = NDArray[np.float32]
 
@@ -41,10 +44,12 @@ class SegmentWriter(AppendOnlyFile):
         self._cipher = cipher
         self.overhead = OVERHEAD if cipher is not None else 0
 
-    def append(self, vectors: Vectors, texts: list[str]) -> BlockRef:
-        """Add one document's ``vectors`` (chunks x dimensions) and ``texts`` (one a chunk)."""
+    def append(self, vectors: Vectors, chunks: Sequence[Chunk]) -> BlockRef:
+        """Add one document's ``chunks`` and their ``vectors`` (chunks x dimensions)."""
         count, dimensions = vectors.shape
-        text = orjson.dumps(texts)
+        text = orjson.dumps(
+            [[chunk.text, dict(chunk.meta)] if chunk.meta else chunk.text for chunk in chunks]
+        )
         body = vectors.astype("<f4", copy=False).tobytes() + text
         sizes = struct.pack("<III", count, dimensions, len(text))
         crc = zlib.crc32(body, zlib.crc32(sizes))
@@ -87,8 +92,8 @@ class SegmentReader:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def read(self, ref: BlockRef) -> tuple[Vectors, list[str]]:
-        """The vectors (chunks x dimensions) and texts of the block at ``ref``.
+    def read(self, ref: BlockRef) -> tuple[Vectors, list[Chunk]]:
+        """The vectors (chunks x dimensions) and chunks of the block at ``ref``.
 
         Raises:
             CorruptCheckpointError: the block is missing, cut short or fails its checksum.
@@ -99,7 +104,11 @@ class SegmentReader:
         if split + text_bytes != len(block):
             raise self._damaged(ref, "has sizes that do not add up")
         vectors = np.frombuffer(block, "<f4", count * dimensions, _HEADER.size)
-        return vectors.reshape(count, dimensions).astype(np.float32), orjson.loads(block[split:])
+        chunks = [
+            Chunk(item) if isinstance(item, str) else Chunk(*item)
+            for item in orjson.loads(block[split:])
+        ]
+        return vectors.reshape(count, dimensions).astype(np.float32), chunks
 
     def read_block(self, ref: BlockRef) -> bytes:
         """The bytes of the block at ``ref``, checked; raises as :meth:`read` does."""

@@ -52,7 +52,10 @@ class Commit(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a batch is made of (``sources``, None for a stream) and how it is processed."""
+    """What a batch is made of (``sources``, None for a stream) and how it is processed.
+
+    The defaults are what batches of schema version 2 were made with.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,6 +68,8 @@ class Manifest(BaseModel):
     store: str
     chunk_chars: int
     chunk_overlap_chars: int
+    chunker: str = "default"
+    steps: tuple[str, ...] = ()
 
 
 def decode(data: bytes, path: Path) -> dict[str, Any]:

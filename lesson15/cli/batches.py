@@ -59,6 +59,13 @@ def run(
     store: Annotated[
         str | None, typer.Option(help="Vector store: faiss, chroma, or of a plugin.")
     ] = None,
+    chunker: Annotated[
+        str | None, typer.Option(help="What splits documents: default, or of a plugin.")
+    ] = None,
+    step: Annotated[
+        list[str] | None,
+        typer.Option(help="Plugin that chunks go through before the model; may be repeated."),
+    ] = None,
     faults: Faults = None,
     distributed: Annotated[
         bool, typer.Option("--distributed", help="Have workers do it (lesson15 worker).")
@@ -68,6 +75,10 @@ def run(
 ) -> None:
     """Process documents as a new batch."""
     settings = Settings()
+    if chunker is not None:
+        settings = settings.model_copy(update={"chunker": chunker})
+    if step:
+        settings = settings.model_copy(update={"steps": tuple(step)})
     check_paths(paths)
     if next(scan(paths), None) is None:
         raise NoDocumentsError(paths=", ".join(paths), types=supported_types())
@@ -80,7 +91,7 @@ def run(
         raise _faults_are_local()
     limits = state_dir, max_concurrent, checkpoint_interval
     processor: Processor = (
-        distributed_processor(broker, *limits, embedder, store)
+        distributed_processor(broker, *limits, embedder, store, settings)
         if distributed
         else _processor(settings, *limits, faults_of(faults, state_dir, batch_id), embedder, store)
     )

@@ -11,6 +11,7 @@ from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.cli.common import AsJson, BatchId, ExitCode, StateDir, app, print_json, state_folder
 from lesson15.errors import BatchKeyError, InvalidKeyError
+from lesson15.models import SearchHit
 
 
 @app.command()
@@ -78,7 +79,17 @@ def search(
         return
     for hit in hits:
         excerpt = " ".join(hit.text.split())
-        print(f"{hit.score:.3f}  {hit.doc_id} (chunk {hit.chunk})\n       {excerpt[:160]}")
+        print(f"{hit.score:.3f}  {hit.doc_id} ({_place(hit)})\n       {excerpt[:160]}")
+
+
+def _place(hit: SearchHit) -> str:
+    """Where in its document a hit is, for people."""
+    parts = [f"chunk {hit.chunk}"]
+    if hit.page is not None:
+        parts.append(f"page {hit.page}")
+    if hit.heading:
+        parts.append(" > ".join(hit.heading))
+    return ", ".join(parts)
 
 
 @app.command()

@@ -41,11 +41,12 @@ def distributed_processor(
     interval: int | None,
     embedder: str | None = None,
     store: str | None = None,
+    settings: Settings | None = None,
 ) -> DistributedProcessor:
     """The processor of a batch that workers do."""
     from lesson15.distributed import DistributedProcessor
 
-    settings = Settings()
+    settings = settings or Settings()
     return DistributedProcessor(
         broker,
         max_concurrent or settings.max_concurrent,

@@ -20,14 +20,14 @@ from lesson15.engine.writer import Writer
 from lesson15.errors import CorruptCheckpointError
 from lesson15.events import AttemptFailed, DocRemoved, DocSettled, Event, FaultInjected, now
 from lesson15.logs import get_logger
-from lesson15.models import BatchReport, BatchState, BatchStatus, DocStatus
+from lesson15.models import BatchReport, BatchState, BatchStatus, Chunk, DocStatus
 from lesson15.stores import open_store
 from lesson15.stores.catalog import Catalog
 
 T = TypeVar("T")
 log = get_logger(__name__)
 _SLICE = 64  # documents read from a shard before they are written
-Entry = tuple[Event, tuple[Vectors, list[str]] | None]
+Entry = tuple[Event, tuple[Vectors, list[Chunk]] | None]
 
 
 class Merge:

@@ -98,7 +98,8 @@ class ShardWorker:
     def _work(self, manifest: Manifest, max_concurrent: int) -> DocumentWork:
         """Parser processes and model, kept as long as shards are of the same kind."""
         kind = (
-            manifest.embedder, manifest.chunk_chars, manifest.chunk_overlap_chars, max_concurrent
+            manifest.embedder, manifest.chunk_chars, manifest.chunk_overlap_chars,
+            manifest.chunker, manifest.steps, max_concurrent,
         )  # fmt: skip
         if self._tools is not None:
             if self._tools[0] == kind:

@@ -47,22 +47,27 @@ def normalize(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def split(text: str, kind: TextKind, chunk_chars: int, overlap: int) -> list[str]:
-    """The chunks of ``text``, in order; none is empty, and the same text gives the same chunks.
+def spans(text: str, kind: TextKind, chunk_chars: int, overlap: int) -> list[tuple[int, int]]:
+    """Where the chunks of ``text`` begin and end, in order; the same text gives the same chunks.
+
+    No chunk is blank, and what is in none of them is white space.
 
     Args:
-        text: any text; it is normalised first.
+        text: any text, as :func:`normalize` leaves it.
         kind: whether Markdown structure guides the splitting.
         chunk_chars: the longest chunk, in characters of English.
         overlap: what neighbours share at most, in the same unit; half a chunk is the most.
 
     Raises:
         ValueError: ``chunk_chars`` is below 1 or ``overlap`` below 0.
+
+    Example:
+        >>> spans("To be. Or not.", "plain", 8, 0)
+        [(0, 6), (7, 14)]
     """
     if chunk_chars < 1 or overlap < 0:
         raise ValueError(f"chunk_chars={chunk_chars}, overlap={overlap}")
-    text = normalize(text)
-    chunks: list[str] = []
+    found: list[tuple[int, int]] = []
     start = 0
     while start < len(text):
         window = text[start : start + WINDOW_CHUNKS * chunk_chars]
@@ -73,10 +78,10 @@ def split(text: str, kind: TextKind, chunk_chars: int, overlap: int) -> list[str
         # The last piece may be cut by the window: the next window begins with it.
         if start + step < len(text) and pieces and pieces[-1][0] > 0:
             step, _ = pieces.pop()
+        for offset, piece in pieces:
+            found.extend(_fitting(start + offset, piece, kind, chunk_chars, overlap))
         start += step
-        for _, piece in pieces:
-            chunks.extend(_fitting(piece, kind, chunk_chars, overlap))
-    return chunks
+    return found
 
 
 def weight(text: str) -> float:
@@ -93,17 +98,19 @@ def _capacity(text: str, chunk_chars: int, overlap: int) -> tuple[int, int]:
     return capacity, min(int(overlap * narrowing), capacity // 2)
 
 
-def _fitting(piece: str, kind: TextKind, chunk_chars: int, overlap: int) -> list[str]:
-    """``piece``, or its parts if it is heavier than its window's mixture made it seem."""
+def _fitting(
+    start: int, piece: str, kind: TextKind, chunk_chars: int, overlap: int
+) -> list[tuple[int, int]]:
+    """``piece``, which begins at ``start``, or its parts if its window made it seem lighter."""
     if not piece.strip():
         return []
     if len(piece) == 1 or weight(piece) <= chunk_chars:
-        return [piece]
+        return [(start, start + len(piece))]
     capacity, shared = _capacity(piece, chunk_chars, overlap)
     return [
-        chunk
-        for part in _splitter(kind, capacity, shared).chunks(piece)
-        for chunk in _fitting(part, kind, chunk_chars, overlap)
+        span
+        for offset, part in _splitter(kind, capacity, shared).chunk_indices(piece)
+        for span in _fitting(start + offset, part, kind, chunk_chars, overlap)
     ]
 
 

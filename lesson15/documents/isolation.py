@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +21,7 @@ import orjson
 
 from lesson15 import errors
 from lesson15.documents.parsed import Fingerprint, ParsedDocument, ParseOptions
-from lesson15.documents.parser_process import LENGTH
-from lesson15.documents.parsing import parse_document
-from lesson15.documents.step_faults import StepFault
+from lesson15.documents.parser_process import LENGTH, chunks_of
 from lesson15.errors import (
     DocumentError,
     DocumentNotFoundError,
@@ -36,15 +34,8 @@ from lesson15.errors import (
 _SECRETS = {"LESSON15_ENCRYPTION_KEY", "LESSON15_ENCRYPTION_KEY_FILE"}
 
 
-class InlineParser:
-    """Parses in a thread of this process: for trusted documents, where a process costs too much."""
-
-    def __init__(self, options: ParseOptions) -> None:
-        self._options = options
-
-    async def parse(self, path: str) -> ParsedDocument:
-        """The chunks of the file at ``path``; raises as :func:`parse_document` does."""
-        return await asyncio.to_thread(parse_document, path, self._options)
+PROGRAM = "lesson15.documents.parser_process"
+"""The module that a parser process runs."""
 
 
 class ParserPool:
@@ -55,6 +46,8 @@ class ParserPool:
         options: how documents are read.
         timeout: seconds that one document may take, from when a process begins with it.
         memory_bytes: address space of one process.
+        program: the module that the processes run, one that calls
+            :func:`lesson15.documents.parser_process.serve`.
     """
 
     def __init__(
@@ -63,6 +56,7 @@ class ParserPool:
         options: ParseOptions,
         timeout: float = 60.0,
         memory_bytes: int = 2 * 1024**3,
+        program: str = PROGRAM,
     ) -> None:
         self._free = asyncio.Semaphore(processes)
         self._idle: list[Process] = []
@@ -70,7 +64,7 @@ class ParserPool:
         self._timeout = timeout
         self._arguments = [
             # -P: a struct.py in the working directory is none of the child's business.
-            "-P", "-m", "lesson15.documents.parser_process",
+            "-P", "-m", program,
             str(os.getpid()), str(memory_bytes), orjson.dumps(asdict(options)).decode(),
         ]  # fmt: skip
 
@@ -85,8 +79,10 @@ class ParserPool:
     ) -> None:
         await self.aclose()
 
-    async def parse(self, path: str, faults: Sequence[StepFault] = ()) -> ParsedDocument:
-        """The chunks of the file at ``path``; ``faults`` strike in the process that reads it.
+    async def parse(self, path: str, order: Mapping[str, Any] | None = None) -> ParsedDocument:
+        """The chunks of the file at ``path``.
+
+        ``order`` is what else the request says, in JSON values, to a ``program`` that heeds it.
 
         Raises:
             ParseTimeoutError: it took too long, and its process was killed.
@@ -97,7 +93,7 @@ class ParserPool:
             process = await self._take()
             try:
                 async with asyncio.timeout(self._timeout):
-                    reply = await self._ask(process, path, faults)
+                    reply = await self._ask(process, path, order or {})
             except TimeoutError:
                 await self._stop(process)
                 raise ParseTimeoutError(path=path, seconds=self._timeout) from None
@@ -137,14 +133,11 @@ class ParserPool:
         return process
 
     @staticmethod
-    async def _ask(process: Process, path: str, faults: Sequence[StepFault]) -> dict[str, Any]:
+    async def _ask(process: Process, path: str, order: Mapping[str, Any]) -> dict[str, Any]:
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
         # The bytes of the path: JSON cannot carry a file name that is not UTF-8.
-        content: dict[str, Any] = {"path": os.fsencode(path).hex()}
-        if faults:
-            content["faults"] = [list(fault) for fault in faults]
-        request = orjson.dumps(content)
+        request = orjson.dumps({**order, "path": os.fsencode(path).hex()})
         process.stdin.write(LENGTH.pack(len(request)) + request)
         await process.stdin.drain()
         (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
@@ -184,7 +177,11 @@ def _cause(status: int) -> str:
 def _result(reply: dict[str, Any], path: str) -> ParsedDocument:
     if "error" in reply:
         raise _error(reply, path)
-    return ParsedDocument(reply["chunks"], reply["sha256"], Fingerprint(*reply["fingerprint"]))
+    try:
+        chunks = chunks_of(reply)
+        return ParsedDocument(chunks, reply["sha256"], Fingerprint(*reply["fingerprint"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ParserCrashedError(path=path, detail=f"unexpected reply: {error}") from error
 
 
 def _error(reply: dict[str, Any], path: str) -> Lesson15Error:

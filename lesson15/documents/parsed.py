@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lesson15.models import Chunk
 
 TextKind = Literal["plain", "markdown"]
 
@@ -46,14 +48,17 @@ class ParseOptions:
     """How documents are read and split.
 
     ``chunk_chars`` and ``chunk_overlap_chars`` count characters of English (see
-    :mod:`lesson15.documents.chunking`); ``max_document_bytes`` is the largest file that is read.
-    ``roots`` are the real paths of the folders that documents must lie in, None for anywhere.
+    :mod:`lesson15.documents.chunking`); ``max_document_bytes`` is the largest file that is read;
+    ``chunker`` is the name of what splits the sections of a document (see
+    :mod:`lesson15.documents.chunkers`). ``roots`` are the real paths of the folders that documents
+    must lie in, None for anywhere.
     """
 
     chunk_chars: int = 800
     chunk_overlap_chars: int = 80
     max_document_bytes: int = 50 * 1024 * 1024
     roots: Sequence[str] | None = None
+    chunker: str = "default"
 
     @property
     def max_text_chars(self) -> int:
@@ -66,17 +71,42 @@ class ParseOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedDocument:
-    """One document, read and split: ``sha256`` is the hex digest of the file's raw bytes."""
+class Section:
+    """A part of a document that no chunk reaches out of, such as a page or what is under a heading.
 
-    chunks: list[str]
-    sha256: str
-    fingerprint: Fingerprint
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedText:
-    """The text of one document, and by which rules it is to be split."""
+    Args:
+        text: whole lines, without the newline after the last.
+        kind: by which rules it is split.
+        meta: what every chunk of it gets: see :class:`lesson15.models.Chunk`.
+    """
 
     text: str
     kind: TextKind = "plain"
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDocument:
+    r"""What a loader makes of a file: its sections in order, and its title where that is known.
+
+    Example:
+        >>> LoadedDocument([Section("To be."), Section("Or not.", meta={"page": 2})]).text
+        'To be.\nOr not.'
+    """
+
+    sections: Sequence[Section]
+    title: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All of it, a newline between two sections."""
+        return "\n".join(section.text for section in self.sections)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """One document, read and split: ``sha256`` is the hex digest of the file's raw bytes."""
+
+    chunks: list[Chunk]
+    sha256: str
+    fingerprint: Fingerprint

@@ -2,9 +2,6 @@
 
 A message is a 4-byte big-endian length and JSON. Never pickle: this process handles documents that
 nobody vouches for, and its parent must be able to read the replies without trusting them.
-
-Test seam: ``LESSON15_TEST_LOADERS=module:function`` names a function that is called with the table
-of loaders, so that tests can add loaders that hang, crash or eat memory.
 """
 
 from __future__ import annotations
@@ -14,45 +11,45 @@ import os
 import signal
 import struct
 import sys
-from importlib import import_module
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import orjson
 
-from lesson15.documents.loaders import LOADERS
-from lesson15.documents.parsed import ParseOptions
+from lesson15.documents.checking import fault_of_meta
+from lesson15.documents.parsed import ParsedDocument, ParseOptions
 from lesson15.documents.parsing import parse_document
-from lesson15.documents.step_faults import StepFault
 from lesson15.errors import Lesson15Error
+from lesson15.models import Chunk
 
 LENGTH = struct.Struct(">I")
+Parse = Callable[[str, ParseOptions, dict[str, Any]], ParsedDocument]
+"""Parses the file at a path; the last argument is the whole request."""
 _PR_SET_PDEATHSIG = 1
 
 
-def main() -> None:
+def _parse(path: str, options: ParseOptions, _order: dict[str, Any]) -> ParsedDocument:
+    return parse_document(path, options)
+
+
+def serve(parse: Parse) -> None:
     """Serve until the pipe closes. Arguments: parent's pid, memory limit, options as JSON."""
     parent, memory_bytes, options = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     _die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     _limit_memory(memory_bytes)
     requests, replies = sys.stdin.buffer, _claim_stdout()
-    seam = os.environ.get("LESSON15_TEST_LOADERS")
-    if seam:
-        module, _, function = seam.partition(":")
-        getattr(import_module(module), function)(LOADERS)
     parse_options = ParseOptions(**orjson.loads(options))
     while header := requests.read(LENGTH.size):
         request = orjson.loads(requests.read(*LENGTH.unpack(header)))
-        path = os.fsdecode(bytes.fromhex(request["path"]))
-        faults = [StepFault(*fault) for fault in request.get("faults", ())]
-        reply = orjson.dumps(_answer(path, parse_options, faults))
+        reply = orjson.dumps(_answer(parse, parse_options, request))
         replies.write(LENGTH.pack(len(reply)) + reply)
         replies.flush()
 
 
-def _answer(path: str, options: ParseOptions, faults: list[StepFault]) -> dict[str, Any]:
+def _answer(parse: Parse, options: ParseOptions, request: dict[str, Any]) -> dict[str, Any]:
     try:
-        parsed = parse_document(path, options, faults)
+        parsed = parse(os.fsdecode(bytes.fromhex(request["path"])), options, request)
     except Lesson15Error as error:
         fields = {name: value if isinstance(value, int) else _utf8(str(value))
                   for name, value in error.fields.items() if name != "path"}  # fmt: skip
@@ -60,10 +57,22 @@ def _answer(path: str, options: ParseOptions, faults: list[StepFault]) -> dict[s
     except MemoryError:  # so little is left that the named error could not be made
         return {"error": "OutOfMemoryError", "fields": {"detail": "while parsing"}}
     return {
-        "chunks": [chunk.encode("utf-8", "replace").decode() for chunk in parsed.chunks],
+        "chunks": [[chunk.text, chunk.meta] for chunk in parsed.chunks],
         "sha256": parsed.sha256,
         "fingerprint": parsed.fingerprint.to_list(),
     }
+
+
+def chunks_of(reply: dict[str, Any]) -> list[Chunk]:
+    """The chunks in a reply, which is not to be trusted.
+
+    Raises:
+        ValueError: they are not what :func:`serve` sends.
+    """
+    chunks = [Chunk(text, meta) for text, meta in reply["chunks"]]
+    if not all(isinstance(chunk.text, str) and not fault_of_meta(chunk.meta) for chunk in chunks):
+        raise ValueError("not a list of texts, each with its meta")
+    return chunks
 
 
 def _utf8(text: str) -> str:
@@ -99,4 +108,4 @@ def _limit_memory(limit: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(_parse)

@@ -5,19 +5,28 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
-from lesson15.documents.chunking import split
+from lesson15.documents.chunkers import split_document
+from lesson15.documents.chunking import normalize
 from lesson15.documents.loaders import loaders, supported_types
-from lesson15.documents.parsed import Fingerprint, ParsedDocument, ParseOptions
+from lesson15.documents.parsed import (
+    Fingerprint,
+    LoadedDocument,
+    ParsedDocument,
+    ParseOptions,
+    Section,
+)
 from lesson15.documents.scan import is_inside
-from lesson15.documents.step_faults import StepFault, strike
 from lesson15.errors import (
     DocumentChangedError,
     DocumentError,
     DocumentNotFoundError,
     DocumentTooLargeError,
     EmptyDocumentError,
+    InvalidChunkError,
     MalformedDocumentError,
     NoTextError,
     OutOfMemoryError,
@@ -27,25 +36,66 @@ from lesson15.errors import (
 )
 
 
+def _go_on(_part: str) -> None:
+    """What is done before a part of the work: nothing."""
+
+
 def parse_document(
-    path: str, options: ParseOptions, faults: Sequence[StepFault] = ()
+    path: str, options: ParseOptions, before: Callable[[str], None] = _go_on
 ) -> ParsedDocument:
-    """Read, decode and chunk the file at ``path``; ``faults`` strike before their steps.
+    """Read, decode and chunk the file at ``path``.
+
+    ``before`` is called with "read" and "parse" before it does that.
 
     Raises:
         DocumentNotFoundError: there is no such file.
         OutOfMemoryError: it does not fit in memory.
         DocumentError: any other fault of the document, by name.
     """
-    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - paths are strings here
+    with _named_errors(path):
+        before("read")
+        data, fingerprint = _read(path, options)
+        before("parse")
+        chunks = split_document(_load(path, data, options), path, options)
+    if not chunks:
+        raise NoTextError(path=path, detail="it holds white space only")
+    return ParsedDocument(chunks, hashlib.sha256(data).hexdigest(), fingerprint)
+
+
+def read_document(path: str, options: ParseOptions) -> LoadedDocument:
+    """The normalised text of the file at ``path``; raises as :func:`parse_document` does.
+
+    The ``span`` of a chunk counts in its ``text``: for each ``chunk`` that the chunker makes,
+    ``read_document(path, options).text[slice(*chunk.meta["span"])] == chunk.text``.
+    """
+    with _named_errors(path):
+        data, _ = _read(path, options)
+        return _load(path, data, options)
+
+
+def _load(path: str, data: bytes, options: ParseOptions) -> LoadedDocument:
+    suffix = _suffix(path)
+    loaded: object = loaders()[suffix](path, data, options)
+    if not isinstance(loaded, LoadedDocument):
+        detail = f"{type(loaded).__name__} instead of LoadedDocument"
+        raise InvalidChunkError(path=path, source=f"the loader of {suffix} files", detail=detail)
+    sections = [_normalized(section) for section in loaded.sections]
+    return replace(loaded, sections=sections)
+
+
+def _normalized(section: Section) -> Section:
+    return replace(section, text=normalize(section.text))
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()  # noqa: PTH122 - paths are strings here
+
+
+@contextmanager
+def _named_errors(path: str) -> Iterator[None]:
+    """Raise whatever goes wrong as a named error of the document at ``path``."""
     try:
-        if faults:
-            strike(faults, "read")
-        data, fingerprint = _read(path, suffix, options)
-        if faults:
-            strike(faults, "parse")
-        loaded = loaders()[suffix](path, data, options)
-        chunks = split(loaded.text, loaded.kind, options.chunk_chars, options.chunk_overlap_chars)
+        yield
     except DocumentError:
         raise
     except FileNotFoundError as error:
@@ -56,15 +106,11 @@ def parse_document(
         raise UnreadableDocumentError(path=path, detail=error.strerror or error) from error
     except Exception as error:  # a third-party parser met bytes that its authors did not
         detail = f"{type(error).__name__}: {error}"
-        raise MalformedDocumentError(
-            path=path, expected=suffix.lstrip(".").upper(), detail=detail
-        ) from error
-    if not chunks:
-        raise NoTextError(path=path, detail="it holds white space only")
-    return ParsedDocument(chunks, hashlib.sha256(data).hexdigest(), fingerprint)
+        expected = _suffix(path).lstrip(".").upper()
+        raise MalformedDocumentError(path=path, expected=expected, detail=detail) from error
 
 
-def _read(path: str, suffix: str, options: ParseOptions) -> tuple[bytes, Fingerprint]:
+def _read(path: str, options: ParseOptions) -> tuple[bytes, Fingerprint]:
     """The bytes of a regular file that keeps still; never blocks on pipes and devices."""
     limit = options.max_document_bytes
     _check_roots(path, path, options)
@@ -82,6 +128,7 @@ def _read(path: str, suffix: str, options: ParseOptions) -> tuple[bytes, Fingerp
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise UnreadableDocumentError(path=path, detail="not a regular file")
+        suffix = _suffix(path)
         if suffix not in loaders():
             raise UnsupportedFormatError(path=path, suffix=suffix, types=supported_types())
         if before.st_size > limit:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,10 +16,12 @@ from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.state_files import Manifest
-from lesson15.documents.isolation import ParserPool
+from lesson15.documents.chunkers import open_chunker
+from lesson15.documents.isolation import PROGRAM, ParserPool
 from lesson15.documents.parsed import ParseOptions
 from lesson15.embedding import Embedder, open_embedder
 from lesson15.embedding.batcher import MicroBatcher
+from lesson15.engine.steps import ChunkStep, open_steps
 from lesson15.engine.work import DocumentWork, IndexingWork
 from lesson15.events import Event
 from lesson15.settings import Settings
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 class Assembly:
     """Makes the parts of one run.
 
-    ``embedder`` and ``work`` are what the caller gave, None for the default.
+    ``embedder``, ``work`` and ``steps`` are what the caller gave, None for the default.
     """
 
     settings: Settings
@@ -43,6 +45,7 @@ class Assembly:
     embedder: str | Embedder | None
     work: DocumentWork | None
     faults: FaultLayer | None = None
+    steps: Sequence[str | ChunkStep] | None = None
 
     def file_system(self) -> FileSystem:
         """What commits go through."""
@@ -60,6 +63,10 @@ class Assembly:
 
     def _indexing(self, stack: AsyncExitStack, manifest: Manifest) -> IndexingWork:
         settings, faults = self.settings, self.faults
+        open_chunker(manifest.chunker)  # one that is broken is told now, not of each document
+        steps = open_steps(
+            manifest.steps if self.steps is None else self.steps, settings.step_timeout
+        )
         roots = settings.document_roots
         pool = ParserPool(
             processes=settings.parser_processes or min(self.max_concurrent, os.cpu_count() or 1),
@@ -68,9 +75,11 @@ class Assembly:
                 chunk_overlap_chars=manifest.chunk_overlap_chars,
                 max_document_bytes=settings.max_document_bytes,
                 roots=None if roots is None else [os.path.realpath(root) for root in roots],
+                chunker=manifest.chunker,
             ),
             timeout=settings.parse_timeout,
             memory_bytes=settings.parser_memory_bytes,
+            program=faults.parser_program if faults else PROGRAM,
         )
         stack.push_async_callback(pool.aclose)
         batcher = MicroBatcher(
@@ -81,6 +90,7 @@ class Assembly:
             faults.parser(pool) if faults else pool,
             faults.batcher(batcher) if faults else batcher,
             manifest.dimensions,
+            steps,
         )
 
     def _embedder(self, manifest: Manifest) -> Embedder:

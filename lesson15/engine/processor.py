@@ -17,6 +17,7 @@ from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.state_files import Manifest, make_folder
 from lesson15.checkpoint.stored_batch import StoredBatch
+from lesson15.documents.chunkers import check_chunker, open_chunker
 from lesson15.documents.scan import scan
 from lesson15.embedding import Embedder, check_embedder, dimensions_of
 from lesson15.engine.assembly import Assembly, with_faults
@@ -24,6 +25,7 @@ from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, Naming, file_fingerprint
 from lesson15.engine.observers import Listener, Observers, ResultCallback
 from lesson15.engine.run import BatchRun
+from lesson15.engine.steps import ChunkStep, check_steps, name_of, open_steps
 from lesson15.engine.work import DocumentWork
 from lesson15.engine.writer import Writer
 from lesson15.errors import (
@@ -58,6 +60,9 @@ class BatchProcessor:
         embedder: "minilm", "hashing", the name of a plugin, or an object with the
             :class:`Embedder` protocol.
         store: "faiss", "chroma" or the name of a plugin.
+        chunker: "default" or the name of a plugin.
+        steps: what is done to the chunks of a document before they are embedded, in order: names
+            of plugins, or functions (see :mod:`lesson15.engine.steps`).
         settings: everything else; the environment (``LESSON15_*``) by default.
         work: what to do to a document instead of indexing it, for other uses of the engine; its
             paths are files, to be scanned and watched for changes, if ``work.reads_files`` is true.
@@ -95,6 +100,8 @@ class BatchProcessor:
         recovery: ErrorRecoveryManager | None = None,
         fs: FileSystem | None = None,
         faults: FaultPlan | FaultControl | None = None,
+        chunker: str | None = None,
+        steps: Sequence[str | ChunkStep] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.max_concurrent = max_concurrent
@@ -115,6 +122,11 @@ class BatchProcessor:
         if embedder is None or isinstance(embedder, str):
             check_embedder(embedder or self.settings.embedder)
         check_store(store or self.settings.store)
+        check_chunker(chunker or self.settings.chunker)
+        check_steps(self.settings.steps if steps is None else steps)
+        self._chunker = chunker
+        self._steps = steps
+        self._step_names = None if steps is None else tuple(map(name_of, steps))
         self._embedder = embedder
         self._store = store
         self._work = work
@@ -230,7 +242,11 @@ class BatchProcessor:
             store=self._store or self.settings.store,
             chunk_chars=self.settings.chunk_chars,
             chunk_overlap_chars=self.settings.chunk_overlap_chars,
+            chunker=self._chunker or self.settings.chunker,
+            steps=self.settings.steps if self._step_names is None else self._step_names,
         )
+        open_chunker(manifest.chunker)  # a broken plugin leaves no batch behind
+        open_steps(manifest.steps if self._steps is None else self._steps, 1)
         if manager.keyring.current is not None:
             check_encryptable(manifest.store)
         return manager.create(manifest, len(paths) if isinstance(paths, Sized) else 0)
@@ -251,7 +267,12 @@ class BatchProcessor:
             stack.callback(batch_context.reset, batch_context.set(batch_id))
             observers = Observers(batch_id, self.listeners, self.result_callbacks)
             parts = Assembly(
-                self.settings, self.max_concurrent, manager.fs, self._embedder, self._work
+                self.settings,
+                self.max_concurrent,
+                manager.fs,
+                self._embedder,
+                self._work,
+                steps=self._steps,
             )
             if self._faults is not None:
                 parts = with_faults(
@@ -291,6 +312,8 @@ class BatchProcessor:
         for name, stored, given in (
             ("embedder", manifest.embedder, embedder),
             ("store", manifest.store, self._store),
+            ("chunker", manifest.chunker, self._chunker),
+            ("steps", manifest.steps, self._step_names),
         ):
             if given is not None and given != stored:
                 raise SettingsMismatchError(

@@ -181,7 +181,7 @@ class BatchRun:
         event = replace(
             event, at=now(), seconds=round(time.monotonic() - started, 6), attempts=attempt
         )
-        content = None if outcome.vectors is None else (outcome.vectors, outcome.texts)
+        content = None if outcome.vectors is None else (outcome.vectors, outcome.chunks)
         return await self.writer.settle(event, document.previous, content)
 
     def _success(self, document: SourceDocument, outcome: DocumentOutcome) -> DocSettled:
@@ -193,7 +193,7 @@ class BatchRun:
         return DocSettled(
             doc_id=document.doc_id,
             status=DocStatus.DONE,
-            chunks=len(outcome.texts),
+            chunks=len(outcome.chunks),
             worker=document.worker,
             fingerprint=outcome.fingerprint,
             sha256=outcome.sha256,

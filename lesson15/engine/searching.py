@@ -63,9 +63,9 @@ class Searcher:
             document = self._catalog.owner_of(row)
             if document is None or document.block is None:
                 continue
-            chunk = row - document.rows.start
-            texts = self._blocks.read(document.block)[1]
-            hits.append(SearchHit(document.doc_id, chunk, score, texts[chunk]))
+            number = row - document.rows.start
+            chunks = self._blocks.read(document.block)[1]
+            hits.append(SearchHit.of(document.doc_id, number, score, chunks[number]))
         return hits
 
     def close(self) -> None:

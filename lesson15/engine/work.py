@@ -1,7 +1,10 @@
-"""What is done to one document: parse it in isolation, embed its chunks, validate the result."""
+"""What is done to one document: parse it in isolation, take its chunks through the steps, embed
+them, validate the result.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,8 +12,10 @@ import numpy as np
 
 from lesson15.checkpoint.segment import Vectors
 from lesson15.documents.parsed import ParsedDocument
+from lesson15.engine.steps import Step
 from lesson15.errors import InvalidResultError
 from lesson15.events import DocSettled
+from lesson15.models import Chunk
 
 
 @dataclass(slots=True)
@@ -32,7 +37,7 @@ class SourceDocument:
 class DocumentOutcome:
     """What a document came to. ``is_unchanged``: same content as the batch already has."""
 
-    texts: list[str] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
     vectors: Vectors | None = None
     sha256: str | None = None
     fingerprint: list[int] | None = None
@@ -64,12 +69,26 @@ class ChunkEmbedding(Protocol):
 
 
 class IndexingWork:
-    """Parse, embed, validate: the work of a search index."""
+    """Parse, steps, embed, validate: the work of a search index.
+
+    Args:
+        parser: reads and splits the document.
+        batcher: makes the vectors.
+        dimensions: of the vectors.
+        steps: what is done to the chunks between the two, in order.
+    """
 
     reads_files = True
 
-    def __init__(self, parser: Parser, batcher: ChunkEmbedding, dimensions: int) -> None:
+    def __init__(
+        self,
+        parser: Parser,
+        batcher: ChunkEmbedding,
+        dimensions: int,
+        steps: Sequence[Step] = (),
+    ) -> None:
         self._parser = parser
+        self._steps = steps
         self._batcher = batcher
         self._dimensions = dimensions
 
@@ -77,18 +96,21 @@ class IndexingWork:
         """Process ``document``.
 
         Raises:
-            DocumentError: the document is at fault.
+            DocumentError: the document is at fault, or a step.
             NetworkTimeoutError, OutOfMemoryError, DocumentNotFoundError: see the policy table.
         """
         parsed = await self._parser.parse(document.path)
         fingerprint = parsed.fingerprint.to_list()
         if parsed.sha256 == document.known_sha256:
             return DocumentOutcome(sha256=parsed.sha256, fingerprint=fingerprint, is_unchanged=True)
-        if not parsed.chunks:
+        chunks = parsed.chunks
+        for step in self._steps:
+            chunks = await step(document.path, chunks)
+        if not chunks:
             raise InvalidResultError(path=document.path, detail="no chunks")
-        vectors = await self._batcher.embed(parsed.chunks)
-        check_vectors(document.path, vectors, len(parsed.chunks), self._dimensions)
-        return DocumentOutcome(parsed.chunks, vectors, parsed.sha256, fingerprint)
+        vectors = await self._batcher.embed([chunk.text for chunk in chunks])
+        check_vectors(document.path, vectors, len(chunks), self._dimensions)
+        return DocumentOutcome(chunks, vectors, parsed.sha256, fingerprint)
 
 
 def check_vectors(path: str, vectors: Vectors, chunks: int, dimensions: int) -> None:

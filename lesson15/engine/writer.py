@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from lesson15.checkpoint.segment import Vectors
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.engine.index import save_index
 from lesson15.events import DocRemoved, DocSettled, Event, RunEnded, TotalCounted, now
-from lesson15.models import BatchStatus
+from lesson15.models import BatchStatus, Chunk
 from lesson15.stores.base import VectorStore
 from lesson15.stores.catalog import Catalog
 
@@ -81,14 +81,14 @@ class Writer:
         self,
         event: Verdict,
         previous: DocSettled | None = None,
-        content: tuple[Vectors, list[str]] | None = None,
+        content: tuple[Vectors, Sequence[Chunk]] | None = None,
     ) -> Verdict:
         """Append a verdict on a document, and begin to commit if an interval is full.
 
         Args:
             event: the verdict; its rows, its block and what it replaces are filled in.
             previous: the verdict that it replaces.
-            content: vectors (chunks x dimensions) and texts of a document that has some.
+            content: vectors (chunks x dimensions) and chunks of a document that has some.
 
         Returns:
             The event as it was appended.

@@ -11,11 +11,12 @@ from lesson15.embedding import Embedder
 from lesson15.embedding.batcher import MicroBatcher
 from lesson15.errors import UsageError
 from lesson15.events import FaultInjected
+from lesson15.faults import parser_program
 from lesson15.faults.control import FaultControl
 from lesson15.faults.documents import (
     D,
     FaultyBatcher,
-    FaultyEmbedder,
+    FaultyEmbedding,
     FaultyParser,
     FaultyWork,
     T,
@@ -57,6 +58,7 @@ class FaultLayer:
             )
         self._injector = FaultInjector(control, announce)
         self._effects = Effects(self._injector)
+        self._embedding = FaultyEmbedding(self._injector, self._effects)
 
     def file_system(self, fs: FileSystem) -> FileSystem:
         """``fs`` with the points ``checkpoint_write``, ``fsync`` and ``rename``."""
@@ -66,17 +68,22 @@ class FaultLayer:
         """``store`` with the point ``index``."""
         return FaultyStore(store, self._injector, self._effects)
 
+    @property
+    def parser_program(self) -> str:
+        """What the processes of a pool run that is to be a :meth:`parser`."""
+        return parser_program.__name__
+
     def parser(self, pool: ParserPool) -> FaultyParser:
         """``pool`` with the points ``read`` and ``parse``."""
         return FaultyParser(pool, self._injector, self._effects)
 
     def batcher(self, batcher: MicroBatcher) -> FaultyBatcher:
         """``batcher`` with the point ``embed``; its embedder must be an :meth:`embedder`."""
-        return FaultyBatcher(batcher, self._injector, self._effects)
+        return self._embedding.batcher(batcher)
 
     def embedder(self, embedder: Embedder) -> Embedder:
         """``embedder`` with what :meth:`batcher` sends it."""
-        return FaultyEmbedder(embedder, self._effects)
+        return self._embedding.embedder(embedder)
 
     def work(self, work: Callable[[D], Awaitable[T]]) -> FaultyWork[D, T]:
         """``work`` with the point ``result``."""

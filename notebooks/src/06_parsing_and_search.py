@@ -18,8 +18,8 @@ docs = course.sample_docs()
 # %% [markdown]
 # ## From bytes to chunks
 #
-# Each kind of file has a loader. What comes out is text, cut into chunks at sentences and
-# paragraphs.
+# Each kind of file has a loader. What comes out is text in sections (the pages of a PDF, what is
+# under a heading), cut into chunks at sentences and paragraphs. A chunk knows where it comes from.
 
 # %%
 from lesson15.documents.parsed import ParseOptions
@@ -29,7 +29,8 @@ options = ParseOptions(chunk_chars=400, chunk_overlap_chars=60, max_document_byt
 for name in ("news/glacier.html", "guides/concrete.pdf", "tables/planets.json"):
     parsed = parse_document(str(docs / name), options)
     print(f"--- {name}: {len(parsed.chunks)} chunks")
-    print(parsed.chunks[0][:180], "...")
+    print(parsed.chunks[0].text[:180], "...")
+    print(parsed.chunks[-1].meta)
 
 # %% [markdown]
 # ## Predict before you run
@@ -54,7 +55,7 @@ for path in sorted((docs / "bad").iterdir()):
 
 # %%
 parsed = parse_document(str(docs / "guides/fjord-ferries.txt"), options)
-print(parsed.chunks[0][:80])
+print(parsed.chunks[0].text[:80])
 
 # %% [markdown]
 # Each error says what is wrong and what to do. "No text was found" is much more useful than an

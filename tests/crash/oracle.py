@@ -38,7 +38,7 @@ def sequential(docs: Path, embedder: str | Embedder) -> Content:
         except Lesson15Error:
             content.failures.add(path)
         else:
-            content.vectors[path] = _round(model.embed(parsed.chunks))
+            content.vectors[path] = _round(model.embed([chunk.text for chunk in parsed.chunks]))
     return content
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lesson15.documents.chunking import split
+from lesson15.documents.chunking import normalize, spans
 from lesson15.documents.loaders import LOADERS
-from lesson15.documents.parsed import ParseOptions
+from lesson15.documents.parsed import ParseOptions, TextKind
 from lesson15.documents.parsing import parse_document
 from lesson15.documents.scan import check_paths, scan
 from lesson15.errors import (
@@ -26,6 +26,17 @@ from lesson15.errors import (
 from tests.conftest import SAMPLES
 
 OPTIONS = ParseOptions()
+
+
+def split(text: str, kind: TextKind, chunk_chars: int, overlap: int) -> list[str]:
+    text = normalize(text)
+    return [text[start:end] for start, end in spans(text, kind, chunk_chars, overlap)]
+
+
+def chunks_of(path: Path) -> list[str]:
+    return [chunk.text for chunk in parse_document(str(path), OPTIONS).chunks]
+
+
 CHINESE = (
     "检查点让批处理可以随时中断并继续。每处理十个文档，引擎就把结果追加到日志，然后写入一个小的检查点文件。"
     "进程被杀死后，恢复程序读取检查点，截掉日志末尾没有提交的部分，再从那里接着处理。"
@@ -50,7 +61,7 @@ FRENCH = (
 def test_encodings(tmp_path: Path, text: str, encoding: str) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(text.encode(encoding))
-    assert parse_document(str(path), OPTIONS).chunks[0].startswith(text[:40])
+    assert chunks_of(path)[0].startswith(text[:40])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +81,7 @@ def test_encodings(tmp_path: Path, text: str, encoding: str) -> None:
     ],
 )
 def test_samples_of_every_type(name: str, part: str) -> None:
-    text = "\n".join(parse_document(str(SAMPLES / name), OPTIONS).chunks)
+    text = "\n".join(chunks_of(SAMPLES / name))
     assert part in text
     assert "ignore me" not in text
 
@@ -148,7 +159,7 @@ def test_chunks_cover_the_text(text: str) -> None:
 def test_a_false_charset_of_a_page_is_not_believed(tmp_path: Path, charset: str, tail: str) -> None:
     path = tmp_path / "a.html"
     path.write_text(f'<meta charset="{charset}"><p>a \\d page of été+AGE-</p>{tail}', "utf-8")
-    assert parse_document(str(path), OPTIONS).chunks == ["a \\d page of été+AGE-"]
+    assert chunks_of(path) == ["a \\d page of été+AGE-"]
 
 
 @pytest.mark.parametrize(
@@ -160,13 +171,13 @@ def test_a_true_charset_of_a_page_is_used(
 ) -> None:
     path = tmp_path / "a.html"
     path.write_bytes(f'<meta charset="{label}"><p>{text}</p>'.encode(codec))
-    assert parse_document(str(path), OPTIONS).chunks == [text]
+    assert chunks_of(path) == [text]
 
 
 def test_a_pdf_padded_with_zeros_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes((SAMPLES / "guides/backup-policy.pdf").read_bytes() + bytes(4096))
-    assert "Keep three copies" in "\n".join(parse_document(str(path), OPTIONS).chunks)
+    assert "Keep three copies" in "\n".join(chunks_of(path))
 
 
 @pytest.mark.timeout(20)

@@ -9,6 +9,7 @@ from lesson15.documents.loaders import (
     docx_loader,
     html_loader,
     json_loader,
+    markdown_loader,
     pdf_loader,
     text_loader,
 )
@@ -17,9 +18,9 @@ from lesson15.errors import UsageError
 from lesson15.plugins import Group, load, names
 
 LOADERS: dict[str, Loader] = {
-    ".txt": text_loader.load_plain,
-    ".md": text_loader.load_markdown,
-    ".markdown": text_loader.load_markdown,
+    ".txt": text_loader.load,
+    ".md": markdown_loader.load,
+    ".markdown": markdown_loader.load,
     ".html": html_loader.load,
     ".htm": html_loader.load,
     ".pdf": pdf_loader.load,

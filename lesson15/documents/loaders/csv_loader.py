@@ -7,7 +7,7 @@ import io
 
 from lesson15.documents.encoding import decode
 from lesson15.documents.loaders.base import BoundedLines
-from lesson15.documents.parsed import LoadedText, ParseOptions
+from lesson15.documents.parsed import LoadedDocument, ParseOptions, Section
 from lesson15.errors import MalformedDocumentError
 
 DELIMITERS = ",;\t|"
@@ -18,7 +18,7 @@ SAMPLE_CHARS = 16_384
 csv.field_size_limit(2**31 - 1)
 
 
-def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:
+def load(path: str, data: bytes, options: ParseOptions) -> LoadedDocument:
     """Rows as ``column: value`` lines, a blank line between two rows.
 
     The first row names the columns. Empty cells are left out; cells beyond the header are named
@@ -46,7 +46,7 @@ def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:
     if only_header:
         for cell in header:
             lines.add(cell.strip())
-    return LoadedText(lines.text())
+    return LoadedDocument([Section(lines.text())])
 
 
 def _add_row(lines: BoundedLines, names: list[str], row: list[str]) -> bool:

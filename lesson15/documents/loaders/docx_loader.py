@@ -8,91 +8,110 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
-from lesson15.documents.loaders.base import BoundedLines
-from lesson15.documents.parsed import LoadedText, ParseOptions
-from lesson15.errors import (
-    DocumentTooLargeError,
-    EncryptedDocumentError,
-    MalformedDocumentError,
-    TruncatedDocumentError,
-)
-
-OLE2_MAGIC = bytes.fromhex("D0CF11E0A1B11AE1")
-OLD_WORD_STREAM = "WordDocument".encode("utf-16-le")
-ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
-END_OF_DIRECTORY = b"PK\x05\x06"
-
-MAX_RATIO = 200
-"""Text XML packs 10 to 50 times; a bomb made by deflate comes near 1000."""
-RATIO_FREE_BYTES = 16 * 1024 * 1024
-"""Below this unpacked size the ratio does not matter."""
+from lesson15.documents.archives import open_archive
+from lesson15.documents.loaders.outline import Outline, language_meta, short
+from lesson15.documents.parsed import LoadedDocument, ParseOptions
+from lesson15.errors import MalformedDocumentError
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _SKIPPED = frozenset({f"{_W}del", f"{_W}moveFrom", f"{_W}rPr", f"{_W}pPr", _FALLBACK})
+_TITLE = 0
+_BODY_LEVEL = 9
+_DEFAULT_TITLE = "Word Document"  # what python-docx says of a file without properties
 _MARKS = {f"{_W}tab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
 
 
-def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:
+def load(path: str, data: bytes, options: ParseOptions) -> LoadedDocument:
     """Paragraphs and tables in document order; the cells of a row are separated by tabs.
 
     Raises:
-        EncryptedDocumentError: the file is an encrypted Office package.
-        TruncatedDocumentError: the end of the archive is missing.
-        DocumentTooLargeError: the archive would unpack to too much, told before unpacking.
+        EncryptedDocumentError, TruncatedDocumentError, DocumentTooLargeError: as
+            :func:`lesson15.documents.archives.open_archive` does.
         MalformedDocumentError: it is not a Word document.
     """
-    _check_archive(path, data, options)
+    open_archive(path, data, options, "DOCX").close()
     import docx
 
     try:
-        body = docx.Document(io.BytesIO(data)).element.body
+        document = docx.Document(io.BytesIO(data))
+        body = document.element.body
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise MalformedDocumentError(path=path, expected="DOCX", detail=str(error)) from error
-    lines = BoundedLines(path, options)
-    for line in _blocks(body):
-        lines.add(line)
-    return LoadedText(lines.text())
+    levels, declared_title, language = _described(document)
+    outline = Outline(path, options, meta=language_meta(language))
+    title = None
+    for paragraph, line in _walk(body):
+        level = None if paragraph is None else _level(paragraph, levels)
+        if level is None:
+            outline.add(line)
+        elif level == _TITLE:
+            title = title or short(line)
+            outline.add_preface([line])
+        else:
+            outline.add_heading(level, line, [line])
+    return LoadedDocument(outline.sections(), title or declared_title)
 
 
-def _check_archive(path: str, data: bytes, options: ParseOptions) -> None:
-    if data.startswith(OLE2_MAGIC):
-        if OLD_WORD_STREAM in data and ENCRYPTED_STREAM not in data:
-            detail = "it is a Word 97-2003 document"
-            raise MalformedDocumentError(path=path, expected="DOCX", detail=detail)
-        raise EncryptedDocumentError(path=path)
+def _described(document: Any) -> tuple[dict[str, int], str | None, str | None]:
+    """The levels of the styles, and what the properties say of title and language."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        if data.startswith(b"PK\x03\x04") and END_OF_DIRECTORY not in data:
-            detail = "the archive has no directory at its end"
-            raise TruncatedDocumentError(path=path, detail=detail) from error
-        raise MalformedDocumentError(path=path, expected="DOCX", detail=str(error)) from error
-    if any(entry.flag_bits & 1 for entry in entries):
-        raise EncryptedDocumentError(path=path)
-    unpacked = sum(entry.file_size for entry in entries)
-    limit = options.max_text_chars
-    if unpacked > RATIO_FREE_BYTES:
-        limit = min(limit, MAX_RATIO * len(data))
-    if unpacked > limit:
-        raise DocumentTooLargeError(path=path, size=unpacked, limit=limit)
+        properties = document.core_properties
+        title = short(properties.title) if properties.title != _DEFAULT_TITLE else None
+        return _levels(document), title or None, properties.language
+    except Exception:  # noqa: BLE001 - the text is sound, and is not given up for its labels
+        return {}, None, None
+
+
+def _levels(document: Any) -> dict[str, int]:
+    """The level of each style of headings, by its id; the names are the same in all languages."""
+    levels: dict[str, int] = {}
+    for style in document.styles.element.iterchildren(f"{_W}style"):
+        name = style.find(f"{_W}name")
+        named = "" if name is None else name.get(f"{_W}val", "").lower()
+        level = _TITLE if named == "title" else _outline_level(style)
+        if named.startswith("heading ") and named[8:].isdecimal():
+            level = int(named[8:])
+        if level is not None:
+            levels[style.get(f"{_W}styleId", "")] = level
+    return levels
+
+
+def _level(paragraph: Any, levels: dict[str, int]) -> int | None:
+    """The level of a heading, 0 for a title, None for a paragraph of text."""
+    own = _outline_level(paragraph)
+    if own is not None:
+        return own
+    style = paragraph.find(f"{_W}pPr/{_W}pStyle")
+    return None if style is None else levels.get(style.get(f"{_W}val"))
+
+
+def _outline_level(element: Any) -> int | None:
+    """The level that the properties of a paragraph or style give it, from 1 to 9."""
+    found = element.find(f"{_W}pPr/{_W}outlineLvl")
+    value = "" if found is None else found.get(f"{_W}val", "")
+    return int(value) + 1 if value.isdecimal() and int(value) < _BODY_LEVEL else None
 
 
 def _blocks(parent: Any) -> list[str]:
     """One line for each paragraph and table row under ``parent`` (lxml bounds the depth)."""
-    lines: list[str] = []
+    return [line for _, line in _walk(parent)]
+
+
+def _walk(parent: Any) -> Iterator[tuple[Any, str]]:
+    """The lines under ``parent``, each with the paragraph that it is, None for one of a table."""
     for child in parent:
         if child.tag == f"{_W}p":
-            lines.append(_paragraph(child))
+            yield child, _paragraph(child)
         elif child.tag == f"{_W}tbl":
-            lines.extend(_rows(child))
-            lines.append("")
+            for row in _rows(child):
+                yield None, row
+            yield None, ""
         elif child.tag not in _SKIPPED:
-            lines.extend(_blocks(child))
-    return lines
+            yield from _walk(child)
 
 
 def _rows(table: Any) -> list[str]:

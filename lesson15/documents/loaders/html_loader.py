@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import codecs
 import re
+from dataclasses import replace
 
 from lesson15.documents.encoding import decode, has_bom, is_binary
-from lesson15.documents.parsed import LoadedText, ParseOptions
+from lesson15.documents.loaders.outline import Outline, language_meta, short
+from lesson15.documents.parsed import LoadedDocument, ParseOptions
 
 INVISIBLE = "script, style, template, noscript, head > :not(title)"
 BLOCKS = (
@@ -18,8 +20,12 @@ CELLS = "td, th"
 PREFORMATTED = "pre, textarea"
 
 # Marks put into the tree; as control characters they cannot be part of a page's text.
-BREAK, CELL, VERBATIM = "\x1e", "\x1f", "\x1d"
-_MARKS = re.compile(f"[{BREAK}{CELL}{VERBATIM}]")
+BREAK, CELL, VERBATIM, LEVEL = "\x1e", "\x1f", "\x1d", "\x1c"
+_MARKS = re.compile(f"[{BREAK}{CELL}{VERBATIM}{LEVEL}]")
+# LEVEL and a digit stand around headings: its level before it, END behind it.
+HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+TITLE, END = "9", "0"
+_LEVELS = re.compile(f"{LEVEL}([0-9])")
 
 # https://html.spec.whatwg.org/multipage/parsing.html#prescan-a-byte-stream-to-determine-its-encoding
 PRESCAN_BYTES = 1024
@@ -42,7 +48,7 @@ _SUPERSETS = {
 _CHARSETS = re.compile(r"utf-8|cp\d+|iso8859-\d+|koi8-[ru]|gb18030|big5hkscs|euc_j\w+|mac-\w+")
 
 
-def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:  # noqa: ARG001
+def load(path: str, data: bytes, options: ParseOptions) -> LoadedDocument:
     """The title and body text; scripts, styles and templates are left out.
 
     The encoding is that of the byte-order mark, of ``<meta charset>`` if the page is sound in
@@ -51,6 +57,7 @@ def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:  # noqa: 
     Raises:
         BinaryDocumentError: the file is not text.
         TruncatedDocumentError: the file ends inside a character.
+        DocumentTooLargeError: the text outgrows its limit.
     """
     from selectolax.lexbor import LexborHTMLParser
 
@@ -68,8 +75,21 @@ def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:  # noqa: 
         node.insert_after(BREAK)
     for node in tree.css(CELLS):
         node.insert_after(CELL)
+    for level, tag in enumerate(HEADINGS, 1):
+        for node in tree.css(tag):
+            node.insert_before(f"{LEVEL}{level}")
+            node.insert_after(f"{LEVEL}{END}")
+    title = tree.css_first("head > title")
+    if title is not None:
+        title.insert_before(f"{LEVEL}{TITLE}")
+        title.insert_after(f"{LEVEL}{END}")
     root = tree.root
-    return LoadedText("" if root is None else _layout(root.text(deep=True)))
+    if root is None:
+        return LoadedDocument([])
+    outline = Outline(path, options, meta=language_meta(root.attributes.get("lang")))
+    _layout(root.text(deep=True), outline)
+    sections = [replace(section, text=_trimmed(section.text)) for section in outline.sections()]
+    return LoadedDocument(sections, None if title is None else short(title.text()) or None)
 
 
 def _decode_declared(data: bytes) -> str | None:
@@ -85,14 +105,42 @@ def _decode_declared(data: bytes) -> str | None:
         return None
 
 
-def _layout(marked: str) -> str:
-    """The text between the marks, white space collapsed but where it is preformatted."""
-    lines: list[str] = []
+def _layout(marked: str, outline: Outline) -> None:
+    """Add the text between the marks, white space collapsed but where it is preformatted."""
+    level = END
+    heading: list[str] = []
     for number, part in enumerate(marked.split(VERBATIM)):
         if number % 2:
-            lines.extend(part.replace(BREAK, "").strip("\n").split("\n"))
+            lines = _LEVELS.sub("", part.replace(BREAK, "")).strip("\n").split("\n")
+            if level != END:
+                heading.extend(lines)
+            else:
+                for line in lines:
+                    outline.add(line)
             continue
         for block in part.split(BREAK):
-            cells = [" ".join(cell.split()) for cell in block.split(CELL)]
-            lines.append("\t".join(cells).rstrip())
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+            marks = _LEVELS.findall(block)
+            cells = [" ".join(cell.split()) for cell in _LEVELS.sub("", block).split(CELL)]
+            line = "\t".join(cells).rstrip()
+            if marks and marks[0] != END:
+                if level != END:  # <h1><div><h2>: the outer one ends here
+                    _add_heading(level, heading, outline)
+                level, heading = marks[0], []
+            if level == END:
+                outline.add(line)
+                continue
+            heading.append(line)
+            if marks and marks[-1] == END:
+                _add_heading(level, heading, outline)
+                level = END
+
+
+def _add_heading(level: str, lines: list[str], outline: Outline) -> None:
+    if level == TITLE:
+        outline.add_preface(lines)
+    else:
+        outline.add_heading(int(level), " ".join(lines), lines)
+
+
+def _trimmed(text: str) -> str:
+    return re.sub(r"\n{3,}", "\n\n", text).strip("\n")

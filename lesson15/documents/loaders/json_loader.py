@@ -7,7 +7,7 @@ from typing import Any
 
 from lesson15.documents.encoding import decode
 from lesson15.documents.loaders.base import BoundedLines
-from lesson15.documents.parsed import LoadedText, ParseOptions
+from lesson15.documents.parsed import LoadedDocument, ParseOptions, Section
 from lesson15.errors import MalformedDocumentError, TruncatedDocumentError
 
 
@@ -21,7 +21,7 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:
+def load(path: str, data: bytes, options: ParseOptions) -> LoadedDocument:
     """Every scalar of the document on a line of its own, led by where it stands.
 
     Raises:
@@ -32,7 +32,7 @@ def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:
     """
     text = decode(data, path, expected="JSON text").strip()
     if not text:
-        return LoadedText("")
+        return LoadedDocument([])
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -44,7 +44,7 @@ def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:
         raise MalformedDocumentError(
             path=path, expected="JSON", detail="it is nested too deeply"
         ) from error
-    return LoadedText(_flatten(value, BoundedLines(path, options)))
+    return LoadedDocument([Section(_flatten(value, BoundedLines(path, options)))])
 
 
 def _flatten(root: Any, lines: BoundedLines) -> str:

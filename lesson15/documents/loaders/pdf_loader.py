@@ -7,8 +7,9 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from lesson15.documents.loaders.base import BoundedLines
-from lesson15.documents.parsed import LoadedText, ParseOptions
+from lesson15.documents.loaders.base import TextLimit
+from lesson15.documents.loaders.outline import language_meta, short
+from lesson15.documents.parsed import LoadedDocument, ParseOptions, Section
 from lesson15.errors import (
     EncryptedDocumentError,
     MalformedDocumentError,
@@ -24,8 +25,8 @@ HEADER_BYTES = TRAILER_BYTES = 1024
 _LINEARIZED = re.compile(rb"/Linearized\b[^>]*?/L\s+(\d+)")
 
 
-def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:
-    """The text of all pages, a blank line between two pages.
+def load(path: str, data: bytes, options: ParseOptions) -> LoadedDocument:
+    """The text of each page that has any, in a section of its own.
 
     Raises:
         MalformedDocumentError: it is not a PDF, or pypdf cannot read it.
@@ -43,20 +44,39 @@ def load(path: str, data: bytes, options: ParseOptions) -> LoadedText:
         reader = PdfReader(io.BytesIO(data))
         if reader.is_encrypted and not reader.decrypt(""):
             raise EncryptedDocumentError(path=path)
-        return LoadedText(_pages(path, reader, options))
+        return LoadedDocument(_pages(path, reader, options), _title(reader))
     except PdfReadError as error:
         raise MalformedDocumentError(path=path, expected="PDF", detail=str(error)) from error
 
 
-def _pages(path: str, reader: PdfReader, options: ParseOptions) -> str:
-    lines = BoundedLines(path, options)
-    for page in reader.pages:
-        lines.add(page.extract_text())
-        lines.add("")
-    text = lines.text()
-    if not text.strip():
+def _pages(path: str, reader: PdfReader, options: ParseOptions) -> list[Section]:
+    limit = TextLimit(path, options)
+    texts = (limit.count(page.extract_text()) for page in reader.pages)
+    meta = _language(reader)
+    sections = [
+        Section(text, meta={"page": number, **meta})
+        for number, text in enumerate(texts, 1)
+        if text.strip()
+    ]
+    if not sections:
         raise NoTextError(path=path, detail=f"pages: {len(reader.pages)}")
-    return text
+    return sections
+
+
+def _title(reader: PdfReader) -> str | None:
+    try:
+        title = reader.metadata and reader.metadata.title
+    except Exception:  # noqa: BLE001 - the text is sound, and is not given up for its label
+        return None
+    return short(title) or None if isinstance(title, str) else None
+
+
+def _language(reader: PdfReader) -> dict[str, str]:
+    try:
+        language = reader.root_object.get("/Lang")
+    except Exception:  # noqa: BLE001 - as above
+        return {}
+    return language_meta(language)
 
 
 def _check_ends(path: str, data: bytes) -> None:

@@ -1,0 +1,1 @@
+"""Plugins for the tests of lesson15; the entry points are in the folder beside this one."""
