@@ -249,7 +249,7 @@ def encode(event: Event) -> Record:
     record = {"t": event.kind}
     for name, key in _KEYS[type(event)]:
         value = getattr(event, name)
-        if value is not None or key == "id":
+        if value is not None or key in ("id", "w"):
             record[key] = value
     return record
 
