@@ -11,12 +11,11 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lesson15.checkpoint.encryption import Cipher, Encryption, Keyring
 from lesson15.checkpoint.journal import Position, check_end, read_journal
 from lesson15.checkpoint.layout import BatchFolder, is_locked
-from lesson15.checkpoint.segment import SegmentReader
 from lesson15.checkpoint.state_files import (
     Manifest,
     decode_checkpoint,
@@ -31,6 +30,9 @@ from lesson15.errors import (
 )
 from lesson15.events import Event
 from lesson15.models import BatchStatus
+
+if TYPE_CHECKING:
+    from lesson15.checkpoint.segment import SegmentReader
 
 T = TypeVar("T")
 FileId = tuple[int, int, int]
@@ -119,6 +121,8 @@ class StoredBatch:
 
     def blocks(self) -> SegmentReader:
         """The segment; a context manager that closes it."""
+        from lesson15.checkpoint.segment import SegmentReader  # numpy, for this alone
+
         return SegmentReader(self.folder.segment, self.cipher)
 
     def status(self) -> dict[str, Any]:
