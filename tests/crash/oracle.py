@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.checkpoint.segment import SegmentReader
 from lesson15.documents.parsed import ParseOptions
 from lesson15.documents.parsing import parse_document
 from lesson15.documents.scan import scan
@@ -45,20 +44,19 @@ def sequential(docs: Path, embedder: str | Embedder) -> Content:
 
 def indexed(state: Path, batch: str) -> Content:
     """What the index of a batch holds, read back vector by vector from the index itself."""
-    manager = CheckpointManager(state)
-    folder, manifest = manager.folder(batch), manager.load_manifest(batch)
-    cipher = manager.cipher(batch, manager.load_commit(batch))
+    stored = CheckpointManager(state).open(batch)
+    folder, manifest, cipher = stored.folder, stored.manifest, stored.cipher
     store = open_store(manifest.store, folder.index, manifest.dimensions, cipher)
     assert store.load() is not None, "there is no index"
     catalog = Catalog(folder.catalog, cipher)
     content = Content({}, {row.doc_id for row in catalog.scan_failures()})
     total = 0
-    with SegmentReader(folder.segment, cipher) as segment:
-        for row in catalog.scan_with_chunks():
-            rows = np.arange(row.first_row, row.first_row + row.chunks)
-            content.vectors[row.doc_id] = _round(store.get(rows))
-            assert len(segment.read(row.block)[1]) == row.chunks
-            total += row.chunks
+    with stored.blocks() as blocks:
+        for event in catalog.scan_with_chunks():
+            assert event.block is not None
+            content.vectors[event.doc_id] = _round(store.get(np.array(event.rows)))
+            assert len(blocks.read(event.block)[1]) == event.chunks
+            total += event.chunks
     assert len(store.rows()) == len(set(store.rows().tolist())) == total
     catalog.close()
     return content
