@@ -194,14 +194,21 @@ class BatchProcessor:
         """Work on the dead-letter list of ``batch_id`` again, and on nothing else."""
         return await self._open(batch_id, None)
 
-    def create(self, batch_id: str, paths: Paths) -> None:
+    def create(
+        self, batch_id: str, paths: Paths, manager: CheckpointManager | None = None
+    ) -> None:
         """Write what makes a new batch resumable; the caller holds its lock.
+
+        Args:
+            batch_id: the batch.
+            paths: its documents.
+            manager: what to write it through, instead of :attr:`checkpoint_manager`.
 
         Raises:
             BatchExistsError: it is there already.
             CheckpointWriteError: the system refused.
         """
-        manager = self.checkpoint_manager
+        manager = manager or self.checkpoint_manager
         if manager.folder(batch_id).has_batch:  # perhaps made while this process waited
             raise BatchExistsError(batch_id=batch_id, state_dir=manager.checkpoint_dir)
         embedder = self._embedder or self.settings.embedder
@@ -258,7 +265,7 @@ class BatchProcessor:
                     manager.checkpoint_dir, parts.file_system(), manager.keyring
                 )
             if is_new and paths is not None:
-                self.create(batch_id, paths)
+                self.create(batch_id, paths, manager)
             batch = await asyncio.to_thread(manager.open, batch_id)
             manifest = self._check(batch.manifest)
             writer = await Writer.open(
