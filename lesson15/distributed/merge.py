@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine, Iterable, Iterator
-from itertools import islice
 from typing import Any, TypeVar
 
 from lesson15.checkpoint.manager import CheckpointManager
@@ -83,12 +82,16 @@ class Merge:
         shard = shards.open(shard_id)
         documents = shard.manifest.sources or []
         settled = settled_among(documents, self.catalog)
-        entries = _committed(shard, settled)
+        part: list[Entry] = []
         try:
-            while part := list(islice(entries, _SLICE)):
-                self._do(self._append(part))
+            for entry in _committed(shard, settled):
+                part.append(entry)
+                if len(part) == _SLICE:
+                    self._do(self._append(part))
+                    part = []
         except CorruptCheckpointError as error:
             log.warning("shard damaged", shard=shard_id, error=str(error))
+        self._do(self._append(part))  # what was read before the damage counts
         self._do(self._writer.commit())
         return [doc_id for doc_id in documents if doc_id not in settled]
 
