@@ -148,8 +148,9 @@ def _committed(shard: StoredBatch, settled: set[str]) -> Iterator[Entry]:
                 continue  # about the run: its worker, its limits, its commits
             if event.doc_id is None or event.doc_id in settled:
                 continue
-            block = None
+            content = None
             if isinstance(event, DocSettled):
-                settled.add(event.doc_id)
-                block = event.block
-            yield event, None if block is None else blocks.read(block)
+                if event.block is not None:
+                    content = blocks.read(event.block)
+                settled.add(event.doc_id)  # not before: a damaged one is to be done again
+            yield event, content
