@@ -2,18 +2,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lesson15.checkpoint import CheckpointManager, migrations
-from lesson15.checkpoint.documents import Commit, decode, encode
 from lesson15.checkpoint.filesystem import AppendFile, OsFileSystem, replace_file
 from lesson15.checkpoint.journal import JournalWriter, Position, check_end, read_journal
 from lesson15.checkpoint.layout import BatchFolder, batch_lock, is_locked
-from lesson15.checkpoint.segment import BlockRef, SegmentReader, SegmentWriter
+from lesson15.checkpoint.segment import SegmentReader, SegmentWriter
+from lesson15.checkpoint.state_files import Commit, decode, encode
 from lesson15.errors import (
     BatchLockedError,
     BatchNotFoundError,
@@ -23,37 +25,48 @@ from lesson15.errors import (
     SchemaTooNewError,
     StateReadError,
 )
-from lesson15.models import BatchState, Chunk
+from lesson15.events import BlockRef, DocSettled, Event, Paused
+from lesson15.models import BatchState, Chunk, DocStatus
 
 FS = OsFileSystem()
+
+
+def done(doc_id: str, **more: Any) -> DocSettled:
+    return DocSettled(doc_id=doc_id, status=DocStatus.DONE, **more)
 
 
 def write_journal(path: Path, count: int) -> list[Position]:
     writer = JournalWriter(FS, path, Position())
     ends = [writer.position]
     for number in range(count):
-        writer.append({"t": "doc", "id": f"ü{number}"})
+        writer.append(done(f"ü{number}"))
         ends.append(writer.position)
-    writer.flush()
-    writer.flush()  # with nothing to write
+    writer.write(writer.take())
+    writer.write(writer.take())  # with nothing to write
     writer.close()
     return ends
 
 
+def ids(entries: Iterable[tuple[Position, Event]]) -> list[str]:
+    return [event.doc_id for _, event in entries if isinstance(event, DocSettled)]
+
+
 def test_journal_reads_back_any_stretch(tmp_path: Path) -> None:
     ends = write_journal(tmp_path / "j", 4)
-    assert [r["id"] for _, r in read_journal(tmp_path / "j")] == ["ü0", "ü1", "ü2", "ü3"]
-    assert [r["id"] for _, r in read_journal(tmp_path / "j", ends[1], ends[3])] == ["ü1", "ü2"]
+    assert ids(read_journal(tmp_path / "j")) == ["ü0", "ü1", "ü2", "ü3"]
+    assert ids(read_journal(tmp_path / "j", ends[1], ends[3])) == ["ü1", "ü2"]
+    assert [end for end, _ in read_journal(tmp_path / "j")] == ends[1:]
     assert not list(read_journal(tmp_path / "j", ends[2], ends[2]))
 
 
 def test_journal_continues_the_chain(tmp_path: Path) -> None:
     end = write_journal(tmp_path / "j", 2)[-1]
     writer = JournalWriter(FS, tmp_path / "j", end)
-    writer.append({"t": "more"})
-    writer.flush()
+    writer.append(Paused(3.0))
+    writer.write(writer.take())
     writer.close()
-    assert len(list(read_journal(tmp_path / "j", stop=writer.position))) == 3
+    *_, (last, event) = entries = list(read_journal(tmp_path / "j", stop=writer.position))
+    assert (len(entries), last, event) == (3, writer.position, Paused(3.0))
 
 
 @pytest.mark.parametrize("damage", ["flip", "swap", "cut", "drop", "grow"])
@@ -94,9 +107,9 @@ def test_the_end_of_a_journal(tmp_path: Path) -> None:
 
 def test_a_long_last_record_is_read_whole(tmp_path: Path) -> None:
     writer = JournalWriter(FS, tmp_path / "j", Position())
-    writer.append({"t": "doc"})
-    writer.append({"t": "doc", "err": "x" * 20_000})
-    writer.flush()
+    writer.append(done("a"))
+    writer.append(done("b", error="x" * 20_000, error_type="ValueError"))
+    writer.write(writer.take())
     writer.close()
     check_end(tmp_path / "j", writer.position)
 
@@ -116,7 +129,7 @@ def test_segment_reads_back(tmp_path: Path) -> None:
     ]
     first = writer.append(vectors, chunks)
     second = writer.append(vectors[:1] * 2, [Chunk("d", MappingProxyType({"span": [3, 4]}))])
-    writer.flush()
+    writer.write(writer.take())
     writer.close()
     with SegmentReader(tmp_path / "s") as reader:
         found, read = reader.read(first)
@@ -125,11 +138,28 @@ def test_segment_reads_back(tmp_path: Path) -> None:
         assert reader.read(second)[1] == [Chunk("d", {"span": [3, 4]})]
 
 
-def test_segment_writes_through_when_much_waits(tmp_path: Path) -> None:
-    writer = SegmentWriter(FS, tmp_path / "s", 0)
-    writer.append(np.ones((3000, 384), np.float32), [Chunk("x")] * 3000)
-    assert (tmp_path / "s").stat().st_size == writer.offset
+def test_segment_writes_a_few_blocks_at_a_time(tmp_path: Path) -> None:
+    """Joining all that waits would take its memory twice."""
+
+    class Counting(OsFileSystem):
+        def open_append(self, path: Path) -> AppendFile:
+            file = super().open_append(path)
+            write = file.write
+            file.write = lambda data: sizes.append(len(data)) or write(data)  # type: ignore[method-assign, func-returns-value]
+            return file
+
+    sizes: list[int] = []
+    writer = SegmentWriter(Counting(), tmp_path / "s", 0)
+    for _ in range(30):
+        writer.append(np.ones((300, 384), np.float32), [Chunk("x")] * 300)
+    assert (writer.waiting_bytes, (tmp_path / "s").stat().st_size) == (writer.offset, 0)
+    blocks = writer.take()
+    assert (writer.waiting_bytes, writer.take()) == (0, [])
+    writer.write(blocks)
     writer.close()
+    assert sum(sizes) == (tmp_path / "s").stat().st_size == writer.offset
+    assert max(sizes) < 4 * 1024 * 1024 + len(blocks[0])
+    assert len(sizes) >= 3
 
 
 @pytest.mark.parametrize("damage", ["flip", "magic", "cut", "missing", "sizes"])
@@ -137,7 +167,7 @@ def test_segment_finds_damage(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "s"
     writer = SegmentWriter(FS, path, 0)
     ref = writer.append(np.ones((1, 4), np.float32), [Chunk("text")])
-    writer.flush()
+    writer.write(writer.take())
     writer.close()
     data = bytearray(path.read_bytes())
     if damage == "flip":
@@ -161,46 +191,50 @@ def test_segment_finds_damage(tmp_path: Path, damage: str) -> None:
         reader.read(ref)
 
 
-def test_manager_saves_loads_and_lists(tmp_path: Path) -> None:
+async def test_manager_saves_loads_and_lists(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path)
     assert CheckpointManager(tmp_path / "none").list_checkpoints() == []
     state = BatchState("b", total_docs=3, processed_docs=1)
-    manager.save_checkpoint(state, Commit(number=7))
+    manager.write(state, Commit(number=7))
     state.processed_docs = 2
-    manager.save_checkpoint(state)  # keeps the commit
-    loaded = manager.load_checkpoint("b")
+    await manager.save_checkpoint(state)  # keeps the commit
+    loaded = await manager.load_checkpoint("b")
     assert loaded == state
     assert loaded.last_checkpoint
-    assert manager.load_commit("b").number == 7
+    batch = manager.open("b")
+    assert (batch.batch_id, batch.state, batch.commit.number) == ("b", state, 7)
     assert manager.list_checkpoints() == ["b"]
     text = (tmp_path / "b" / "checkpoint.json").read_text()
     assert json.loads(text)["state"]["processed_docs"] == 2
     assert len(text) < 1000
 
 
-def test_manager_names_what_is_missing(tmp_path: Path) -> None:
+async def test_manager_names_what_is_missing(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path)
     with pytest.raises(BatchNotFoundError, match="lesson15 list"):
-        manager.load_checkpoint("b")
-    with pytest.raises(BatchNotFoundError):
-        manager.load_manifest("b")
+        manager.open("b")
+    assert isinstance(manager.try_open("b"), BatchNotFoundError)
+    assert await manager.load_checkpoint("b") is None
 
 
-def test_a_lost_or_foreign_document_is_not_taken_for_no_batch(tmp_path: Path) -> None:
+async def test_a_lost_or_foreign_document_is_not_taken_for_no_batch(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path)
     for batch_id in ("b", "other"):
-        manager.save_checkpoint(BatchState(batch_id))
+        await manager.save_checkpoint(BatchState(batch_id))
+    batch = manager.open("b")
     with pytest.raises(CorruptCheckpointError, match=r"manifest.json is damaged .*missing"):
-        manager.load_manifest("b")
+        assert batch.manifest
     folder = manager.folder("b")
     folder.checkpoint.write_bytes(manager.folder("other").checkpoint.read_bytes())
     with pytest.raises(CorruptCheckpointError, match="belongs to the batch 'other'"):
-        manager.load("b")
+        manager.open("b")
     folder.checkpoint.unlink()
     folder.journal.touch()
     assert manager.list_checkpoints() == ["b", "other"]
     with pytest.raises(CorruptCheckpointError, match="missing"):
-        manager.load("b")
+        manager.open("b")
+    with pytest.raises(CorruptCheckpointError, match="missing"):
+        await manager.load_checkpoint("b")
 
 
 def test_a_state_folder_that_is_none(tmp_path: Path) -> None:
@@ -221,36 +255,38 @@ def test_unsafe_batch_ids_are_refused(tmp_path: Path, batch_id: str) -> None:
     "content",
     [b"", b"{", b"[]", b"{}", b'{"schema_version": 1, "checksum": "00000000"}'],
 )
-def test_damaged_checkpoints_are_named(tmp_path: Path, content: bytes) -> None:
+async def test_damaged_checkpoints_are_named(tmp_path: Path, content: bytes) -> None:
     manager = CheckpointManager(tmp_path)
-    manager.save_checkpoint(BatchState("b"))
+    await manager.save_checkpoint(BatchState("b"))
     (tmp_path / "b" / "checkpoint.json").write_bytes(content)
     with pytest.raises(CorruptCheckpointError):
-        manager.load_checkpoint("b")
-    assert isinstance(manager.try_load("b"), CorruptCheckpointError)
+        await manager.load_checkpoint("b")
+    with pytest.raises(CorruptCheckpointError):
+        manager.open("b")
+    assert isinstance(manager.try_open("b"), CorruptCheckpointError)
 
 
 def test_sound_checksum_but_unexpected_content(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "checkpoint.json").write_bytes(encode({"state": {}, "commit": {}}))
-    (tmp_path / "b" / "manifest.json").write_bytes(encode({"manifest": {"x": 1}}))
-    with pytest.raises(CorruptCheckpointError, match="unexpected content"):
-        manager.load_checkpoint("b")
-    with pytest.raises(CorruptCheckpointError, match="unexpected content"):
-        manager.load_manifest("b")
+    with pytest.raises(CorruptCheckpointError, match=r"checkpoint\.json .*unexpected content"):
+        manager.open("b")
+    manager.write(BatchState("b"), Commit())
+    for content in ({"manifest": {"x": 1}}, {"manifest": {"x": 1}, "encryption": None}):
+        (tmp_path / "b" / "manifest.json").write_bytes(encode(content))
+        batch = manager.open("b")
+        with pytest.raises(CorruptCheckpointError, match=r"manifest\.json .*unexpected content"):
+            assert batch.manifest
 
 
 @pytest.mark.parametrize("version", [4, 99, 0, "1"])
 def test_schema_versions(tmp_path: Path, version: object) -> None:
-    from lesson15.checkpoint.documents import _checksum
-
-    body = {"schema_version": version, "state": {}}
-    path = tmp_path / "c.json"
-    path.write_text(json.dumps({**body, "checksum": _checksum(body)}))
+    data = encode({"schema_version": version, "state": {}})  # in place of the current one
+    assert json.loads(data)["schema_version"] == version
     expected = SchemaTooNewError if version in (4, 99) else CorruptCheckpointError
-    with pytest.raises(expected):
-        decode(path)
+    with pytest.raises(expected, match=r"c\.json"):
+        decode(data, tmp_path / "c.json")
 
 
 def test_migrations_run_one_version_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +298,10 @@ def test_migrations_run_one_version_at_a_time(monkeypatch: pytest.MonkeyPatch) -
 
 def test_unreadable_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(StateReadError):
-        decode(tmp_path)
+        read_state_file(tmp_path)
+    (tmp_path / "b" / "checkpoint.json").mkdir(parents=True)
+    with pytest.raises(StateReadError, match=r"checkpoint\.json"):
+        CheckpointManager(tmp_path).open("b")
 
 
 class RefusingFileSystem(OsFileSystem):
@@ -270,14 +309,14 @@ class RefusingFileSystem(OsFileSystem):
         raise OSError(28, "No space left on device")
 
 
-def test_disk_full_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    CheckpointManager(tmp_path).save_checkpoint(BatchState("b", processed_docs=1))
+async def test_disk_full_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    await CheckpointManager(tmp_path).save_checkpoint(BatchState("b", processed_docs=1))
     manager = CheckpointManager(tmp_path, RefusingFileSystem())
     state = BatchState("b", processed_docs=2)
     with pytest.raises(CheckpointWriteError, match="No space left"):
-        manager.save_checkpoint(state)
+        await manager.save_checkpoint(state)
     assert state.last_checkpoint is None
-    assert manager.load_checkpoint("b").processed_docs == 1
+    assert manager.open("b").state.processed_docs == 1
 
 
 def test_lock_keeps_others_out(tmp_path: Path) -> None:

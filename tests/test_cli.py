@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lesson15 import CheckpointManager
-from lesson15.models import BatchState
+from lesson15.checkpoint.stored_batch import StoredBatch
 
 ROOT = Path(__file__).parent.parent
 
@@ -157,8 +157,8 @@ def test_ctrl_c_keeps_a_checkpoint(tmp_path: Path, state: Path) -> None:
     deadline = time.monotonic() + 60
     manager = CheckpointManager(state)
     while time.monotonic() < deadline:
-        found = manager.try_load("b")
-        if isinstance(found, BatchState) and found.processed_docs:
+        found = manager.try_open("b")
+        if isinstance(found, StoredBatch) and found.state.processed_docs:
             break
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

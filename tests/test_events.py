@@ -5,27 +5,117 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import orjson
 import pytest
 
 from lesson15 import BatchProcessor, CheckpointManager, verify
-from lesson15.checkpoint.journal import read_journal
 from lesson15.engine.work import DocumentOutcome, SourceDocument
+from lesson15.events import (
+    AttemptFailed,
+    BlockRef,
+    Committed,
+    DocRemoved,
+    DocSettled,
+    DocStarted,
+    Event,
+    FaultInjected,
+    LimitChanged,
+    Paused,
+    RunEnded,
+    RunOpened,
+    RunStarted,
+    ServiceBack,
+    ServiceLost,
+    TotalCounted,
+    Unpaused,
+    decode,
+    encode,
+)
 from lesson15.faults import FaultPlan, FaultRule
+from lesson15.models import BatchStatus, DocStatus
+from lesson15.settings import Settings
 
 Make = Callable[..., BatchProcessor]
 TABLE = Path(__file__).parent.parent / "docs" / "events.md"
 
 
 def records_of(state: Path, batch: str = "b") -> list[dict[str, Any]]:
-    manager = CheckpointManager(state)
-    commit = manager.load_commit(batch)
-    return [
-        record for _, record in read_journal(manager.folder(batch).journal, stop=commit.position)
-    ]
+    """The JSON of the committed journal, as it lies on disk."""
+    found = CheckpointManager(state).open(batch)
+    journal = found.folder.journal.read_bytes()[: found.commit.journal_bytes]
+    return [orjson.loads(line[9:]) for line in journal.splitlines()]
+
+
+EVENTS: list[Event] = [
+    RunStarted(1.0),
+    RunStarted(1.0, pid=7, total=0),
+    DocSettled(doc_id="ä", status=DocStatus.DONE),
+    DocSettled(
+        doc_id="d", status=DocStatus.DONE, chunks=3, at=1.5, seconds=0.25, worker=0, attempts=2,
+        fingerprint=[1, 2, 3], sha256="f", first_row=9, block=BlockRef(10, 20, 30),
+        previous_status=DocStatus.FAILED, previous_chunks=0,
+    ),
+    DocSettled(
+        doc_id="d", status=DocStatus.SKIPPED, error="no such file", error_type="OSError",
+        previous_status=DocStatus.DONE, previous_chunks=2,
+    ),
+    DocRemoved(doc_id="d"),
+    DocRemoved(doc_id="d", at=1.0, previous_status=DocStatus.DONE, previous_chunks=4),
+    AttemptFailed("d", 2, "parse error", "bad words", 1.0),
+    LimitChanged(3, "a test", 1.0),
+    FaultInjected("parse", "delay", "d", 1.0),
+    FaultInjected("fsync", "delay", None, 1.0),
+    TotalCounted(7),
+    TotalCounted(0, 1.0),
+    Paused(1.0),
+    Unpaused(1.0),
+    ServiceLost("minilm", "away", 1.0),
+    ServiceBack("minilm", 2.5, 1.0),
+    RunEnded(BatchStatus.FINISHED, 0.5),
+    RunEnded(BatchStatus.CANCELLED, 0.5, 1.0),
+    Committed(1, 1.0),
+    RunOpened("b", 1.0),
+    DocStarted("d", None, 1.0),
+    DocStarted("d", 2, 1.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.kind)
+def test_an_event_survives_its_json(event: Event) -> None:
+    record = orjson.loads(orjson.dumps(encode(event)))
+    assert record["t"] == event.kind
+    assert decode(record) == event
+
+
+def test_no_kind_of_event_is_left_out_above() -> None:
+    assert {type(event) for event in EVENTS} == set(get_args(Event))
+    kinds = [kind.kind for kind in get_args(Event)]
+    assert len(set(kinds)) == len(kinds)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {"t": "new in version 9"},
+        {"t": "doc", "id": "d"},
+        {"t": "doc", "id": "d", "s": "dune", "n": 0},
+        {"t": "doc", "id": "d", "s": "done", "n": 0, "seg": [1, 2]},
+        {"t": "gone"},
+        {"t": "end", "status": "ended", "seconds": 1},
+        {"t": "end", "status": "finished"},
+        {"t": "commit", "at": 1},
+        {"t": "limit", "n": 3},
+    ],
+)
+def test_what_is_no_event_is_refused_and_shown(record: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"not an event of a batch: \{|'(dune|ended)'"):
+        decode(record)
 
 
 def vocabulary() -> dict[str, tuple[set[str], set[str]]]:
@@ -68,7 +158,7 @@ def _fresh_tries() -> None:
 
 
 async def test_rare_events_are_recorded_and_told(state: Path, make: Make) -> None:
-    told: list[dict[str, Any]] = []
+    told: list[Event] = []
     delay = FaultRule(point="result", kind="delay", documents="d2", seconds=0)
     processor = make(work=troubled, faults=FaultPlan(rules=[delay]))
     processor.listeners.append(told.append)
@@ -89,9 +179,10 @@ async def test_rare_events_are_recorded_and_told(state: Path, make: Make) -> Non
     (fault,) = [r for r in records if r["t"] == "fault"]
     assert (fault["point"], fault["kind"], fault["id"]) == ("result", "delay", "d2")
     assert {r["w"] for r in records if r["t"] == "doc"} == {0, 1, 2, 3}
-    told_kinds = [r["t"] for r in told if r["t"] != "started"]
-    assert sorted(told_kinds) == sorted(r["t"] for r in records)
-    assert [r for r in told if r["t"] == "commit"] == [r for r in records if r["t"] == "commit"]
+    kept = [e for e in told if not isinstance(e, DocStarted | RunOpened)]
+    assert sorted(event.kind for event in kept) == sorted(r["t"] for r in records)
+    commits = [encode(event) for event in told if isinstance(event, Committed)]
+    assert commits == [r for r in records if r["t"] == "commit"]
     assert verify("b", state).is_clean
 
 
@@ -99,7 +190,7 @@ async def test_each_commit_ends_in_its_record(state: Path, make: Make) -> None:
     await make(work=troubled, interval=3).process_batch([f"a{n}" for n in range(10)], "b")
     records = records_of(state)
     numbers = [r["n"] for r in records if r["t"] == "commit"]
-    assert numbers == list(range(1, CheckpointManager(state).load_commit("b").number + 1))
+    assert numbers == list(range(1, CheckpointManager(state).open("b").commit.number + 1))
     assert records[-1]["t"] == "commit"
 
 
@@ -121,16 +212,22 @@ async def test_changes_are_recorded(docs: Path, state: Path, make: Make) -> None
 async def test_pauses_are_recorded_once(state: Path, make: Make) -> None:
     processor = make(work=troubled, interval=100)
 
-    def pause(record: dict[str, Any]) -> None:
-        if (record["t"], record.get("id")) == ("doc", "a3"):
-            processor.pause()
-        elif record["t"] == "commit" and processor._runs["b"]._is_paused:
-            processor.unpause()
+    told: list[Event] = []
+
+    def pause(event: Event) -> None:
+        told.append(event)
+        match event:
+            case DocSettled(doc_id="a3"):
+                processor.pause()
+            case Paused():  # told once it is durable
+                assert records_of(state)[-2]["t"] == "pause"
+                processor.unpause()
 
     processor.listeners.append(pause)
     await processor.process_batch([f"a{n}" for n in range(30)], "b")
     kinds = [r["t"] for r in records_of(state)]
     assert kinds.count("pause") == kinds.count("unpause") == 1
+    assert [type(e) for e in told if isinstance(e, Paused | Unpaused)] == [Paused, Unpaused]
     check_vocabulary(records_of(state))
 
 
@@ -139,14 +236,15 @@ async def test_a_run_with_nothing_to_do_records_nothing(state: Path, make: Make)
     names = [f"a{n}" for n in range(5)]
     await make(work=troubled).process_batch(names, "b")
     before = (state / "b" / "journal.log").read_bytes()
-    told: list[str] = []
-    processor = make(work=troubled, fingerprint=lambda path: lower())
+    lowered = threading.Event()
+    # No machine has so much free memory, so the monitor lowers the limit at its first look.
+    processor = make(work=troubled, settings=Settings(retry_delay=0, memory_low_fraction=0.999999))
+    processor.listeners.append(lambda e: lowered.set() if isinstance(e, LimitChanged) else None)
 
-    def lower() -> None:
-        run = processor._runs["b"]
-        run._loop.call_soon_threadsafe(run.limit.lower, "a test")
+    def names_and_then_a_wait() -> Iterator[str]:
+        yield from names
+        assert lowered.wait(60)
 
-    processor.listeners.append(lambda record: told.append(record["t"]))
-    await processor.process_batch(names, "b", resume=True)
-    assert "limit" in told
+    await processor.process_batch(names_and_then_a_wait(), "b", resume=True)
+    assert lowered.is_set()
     assert (state / "b" / "journal.log").read_bytes() == before

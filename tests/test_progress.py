@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
@@ -14,43 +15,45 @@ class Clock:
         return self.now
 
 
-def test_counts_rate_and_eta() -> None:
+async def test_counts_rate_and_eta() -> None:
     clock = Clock()
     tracker = ProgressTracker(10, "b", clock)
     seen: list[ProgressInfo] = []
     tracker.callbacks.append(seen.append)
-    assert tracker.get_eta() is None
+    assert abs(tracker.start_time - time.time()) < 60
+    assert (tracker.eta_seconds, tracker.get_eta()) == (None, "unknown")
     for number in range(5):
         clock.now += 2
-        tracker.update_progress(number != 3, f"d{number}")
-    assert (tracker.completed, tracker.failed) == (4, 1)
+        await tracker.update_progress(number != 3, f"d{number}")
+    assert (tracker.completed_items, tracker.failed_items) == (4, 1)
     assert tracker.rate == pytest.approx(0.5)
-    assert tracker.get_eta() == pytest.approx(10)
+    assert tracker.eta_seconds == pytest.approx(10)
+    assert tracker.get_eta() == "0:00:10"
     assert seen[-1].progress_percent == 50
     assert seen[-1].batch_id == "b"
     for number in range(5):
-        tracker.update_progress(True, f"e{number}")
-    assert tracker.get_eta() == 0
+        await tracker.update_progress(doc_id=f"e{number}")
+    assert (tracker.eta_seconds, tracker.get_eta()) == (0, "0:00:00")
 
 
-def test_old_speed_is_forgotten() -> None:
+async def test_old_speed_is_forgotten() -> None:
     clock = Clock()
     tracker = ProgressTracker(1000, "b", clock)
     for _ in range(100):
         clock.now += 1
-        tracker.update_progress(True, "fast")
+        await tracker.update_progress(True, "fast")
     for _ in range(10):
         clock.now += 10
-        tracker.update_progress(True, "slow")
+        await tracker.update_progress(True, "slow")
     assert tracker.rate == pytest.approx(0.1, rel=0.4)
 
 
-def test_resumed_documents_are_no_speed() -> None:
+async def test_resumed_documents_are_no_speed() -> None:
     clock = Clock()
     tracker = ProgressTracker(100, "b", clock)
     tracker.start_from(50, 10)
     clock.now += 10
-    tracker.update_progress(True, "d")
+    await tracker.update_progress(True, "d")
     assert tracker.rate == pytest.approx(0.1)
     assert tracker.info().progress_percent == 61
 
@@ -59,7 +62,7 @@ def test_empty_batch() -> None:
     assert ProgressTracker(0, "b").info().progress_percent == 0
 
 
-def test_a_failing_callback_is_removed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failing_callback_is_removed(caplog: pytest.LogCaptureFixture) -> None:
     tracker = ProgressTracker(2, "b")
     seen: list[ProgressInfo] = []
 
@@ -68,8 +71,8 @@ def test_a_failing_callback_is_removed(caplog: pytest.LogCaptureFixture) -> None
 
     tracker.callbacks.extend([fail, seen.append])
     with caplog.at_level(logging.ERROR):
-        tracker.update_progress(True, "a")
-        tracker.update_progress(True, "b")
+        await tracker.update_progress(True, "a")
+        await tracker.update_progress(True, "b")
     assert len(seen) == 2
     assert tracker.callbacks == [seen.append]
     assert "widget closed" in caplog.text

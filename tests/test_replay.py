@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from lesson15 import BatchProcessor, CheckpointManager, DocStatus, Recording, replay, verify
-from lesson15.checkpoint.journal import read_journal
 from lesson15.checkpoint.reducer import fold
+from lesson15.checkpoint.state_files import Commit
 from lesson15.cli import app
 from lesson15.engine import transcript
 from lesson15.engine.work import DocumentOutcome, SourceDocument
@@ -28,10 +28,12 @@ from lesson15.errors import (
     EventOutOfRangeError,
     InvalidBatchIdError,
 )
+from lesson15.events import decode, encode
 from lesson15.faults import FaultPlan, FaultRule
 from lesson15.models import BatchState, BatchStatus
 from tests.crash import oracle
 from tests.test_cli import lesson15
+from tests.test_events import records_of
 
 Make = Callable[..., BatchProcessor]
 
@@ -44,10 +46,6 @@ async def eventful(docs: Path, make: Make) -> None:
     os.utime(docs / "d3.txt")
     (docs / "empty.txt").write_text("no longer empty")
     await make().process_batch([docs], "b", resume=True)
-
-
-def all_records(state: Path) -> list[dict[str, Any]]:
-    return [record for _, record in read_journal(state / "b" / "journal.log")]
 
 
 def naive_documents(records: list[dict[str, Any]]) -> dict[str, DocStatus]:
@@ -66,20 +64,20 @@ async def test_seek_to_every_event(
 ) -> None:
     monkeypatch.setattr(replay, "_STRIDE", stride)
     await eventful(docs, make)
-    recording, records = Recording(state, "b"), all_records(state)
+    recording, records = Recording(state, "b"), records_of(state)
     assert len(recording) == len(records) > 30
-    assert list(recording.events()) == records
-    assert list(recording.events(5, 19)) == records[5:19]
+    assert list(recording.events()) == [decode(record) for record in records]
+    assert list(recording.events(5, 19)) == [decode(record) for record in records[5:19]]
     assert list(recording.events(8, 3)) == []
     steps = list(range(len(records) + 1))
     random.Random(1).shuffle(steps)
     for n in steps:
         expected = BatchState("b")
         for record in records[:n]:
-            fold(expected, record)
+            fold(expected, decode(record))
         assert recording.seek(n) == expected
         assert recording.documents(n) == naive_documents(records[:n])
-    saved = CheckpointManager(state).load_checkpoint("b")
+    saved = CheckpointManager(state).open("b").state
     last = recording.seek(len(recording))
     last.last_checkpoint = saved.last_checkpoint
     assert last == saved
@@ -88,7 +86,7 @@ async def test_seek_to_every_event(
 
 async def test_times_and_commits(docs: Path, state: Path, make: Make) -> None:
     await eventful(docs, make)
-    recording, records = Recording(state, "b"), all_records(state)
+    recording, records = Recording(state, "b"), records_of(state)
     times = [recording.time(n) for n in range(len(recording) + 1)]
     assert times == sorted(times)
     assert recording.at(times[0] - 1) == 0
@@ -135,7 +133,7 @@ async def test_named_errors(docs: Path, state: Path, make: Make) -> None:
 
 
 async def test_an_empty_recording(state: Path) -> None:
-    CheckpointManager(state).save_checkpoint(BatchState("b"))
+    await CheckpointManager(state).save_checkpoint(BatchState("b"))
     recording = Recording(state, "b")
     assert (len(recording), recording.time(0), recording.commits()) == (0, 0.0, [])
     assert recording.seek(0) == BatchState("b")
@@ -154,7 +152,7 @@ async def test_fork_at_every_event_then_resume(state: Path, make: Make) -> None:
     for n in range(len(recording) + 1):
         forked = recording.fork(n, f"fork{n}")
         assert forked.processed_docs == recording.seek(n).processed_docs
-        forked_journal = CheckpointManager(state).folder(f"fork{n}").journal
+        forked_journal = CheckpointManager(state).open(f"fork{n}").folder.journal
         assert journal.startswith(forked_journal.read_bytes())
         before = verify(f"fork{n}", state)
         assert before.is_clean, before.faults
@@ -169,7 +167,7 @@ async def test_fork_at_every_event_then_resume(state: Path, make: Make) -> None:
 async def test_a_fork_resumes_to_what_the_oracle_says(
     docs: Path, state: Path, make: Make, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcript, "_FLUSH_RECORDS", 5)
+    monkeypatch.setattr(transcript, "_FLUSH_EVENTS", 5)
     await eventful(docs, make)
     recording = Recording(state, "b")
     segment = (state / "b" / "segment.bin").read_bytes()
@@ -178,7 +176,7 @@ async def test_a_fork_resumes_to_what_the_oracle_says(
     for n in random.Random(seed).sample(range(len(recording) + 1), 5):
         batch = f"fork{n}"
         state_then = recording.fork(n, batch)
-        forked_segment = CheckpointManager(state).folder(batch).segment
+        forked_segment = CheckpointManager(state).open(batch).folder.segment
         assert segment.startswith(forked_segment.read_bytes())
         assert verify(batch, state).is_clean
         documents = recording.documents(n)
@@ -205,7 +203,7 @@ async def test_a_fork_of_the_whole_is_finished_and_searchable(
     assert verify("c", state).index == "current"
     assert oracle.indexed(state, "c") == oracle.indexed(state, "b")
     manager = CheckpointManager(state)
-    ours, theirs = manager.load_commit("c"), manager.load_commit("b")
+    ours, theirs = manager.open("c").commit, manager.open("b").commit
     assert ours == theirs.model_copy(update={"generation": 1})
 
 
@@ -221,8 +219,9 @@ async def test_the_command(docs: Path, state: Path, make: Make) -> None:
     await eventful(docs, make)
     at = ("--state-dir", state)
     whole = json.loads(command("replay", "b", *at, "--json"))
-    records = all_records(state)
-    assert [event["t"] for event in whole["events"]] == [r["t"] for r in records]
+    records = records_of(state)
+    assert [event.pop("event") for event in whole["events"]] == list(range(1, len(records) + 1))
+    assert whole["events"] == [encode(decode(record)) for record in records]
     assert whole["total_events"] == whole["at"] == len(records)
     assert whole["state"]["status"] == "finished"
     assert sum(whole["kinds"].values()) == len(records)
@@ -261,12 +260,12 @@ async def test_rare_events_in_the_timeline(state: Path, make: Make) -> None:
     for words in ("delay at result", "at most 2 in work: a document ran out of memory",
                   "attempt 2, after out of memory", "done, 0 chunks, 2 attempts"):  # fmt: skip
         assert words in text
-    CheckpointManager(state).save_checkpoint(BatchState("empty"))
+    await CheckpointManager(state).save_checkpoint(BatchState("empty"))
     assert "empty after 0 of 0 events" in command("replay", "empty", "--state-dir", state)
 
 
 def test_the_command_loads_nothing_heavy(state: Path) -> None:
-    CheckpointManager(state).save_checkpoint(BatchState("b"))
+    CheckpointManager(state).write(BatchState("b"), Commit())
     code = (
         "import sys; from typer.testing import CliRunner; from lesson15.cli import app\n"
         f"done = CliRunner().invoke(app, ['replay', 'b', '--state-dir', {str(state)!r}])\n"

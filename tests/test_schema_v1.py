@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lesson15 import BatchProcessor, CheckpointManager, Recording, Searcher, verify
-from lesson15.checkpoint.documents import _checksum
+from lesson15.checkpoint.state_files import encode
 from lesson15.engine.rekey import rekey
 from tests.crash import oracle
 
@@ -25,18 +25,19 @@ def state(tmp_path: Path) -> Path:
     for batch in ("finished", "killed"):
         path = tmp_path / "course" / batch / "manifest.json"
         content = json.loads(path.read_text())
-        assert content.pop("checksum") == _checksum(content)
+        checksum = content.pop("checksum")
+        assert json.loads(encode(content)) == {**content, "checksum": checksum}
         assert content["schema_version"] == 1
         content["manifest"]["base_dir"] = str(tmp_path / "course")
-        path.write_text(json.dumps({**content, "checksum": _checksum(content)}))
+        path.write_bytes(encode(content))
     return tmp_path / "course"
 
 
 def test_they_are_read_as_they_are(state: Path) -> None:
     manager = CheckpointManager(state)
-    assert manager.load_checkpoint("finished").processed_docs == 6
-    assert manager.load_commit("finished").generation == 0
-    assert manager.load_manifest("killed").embedder == "hashing"
+    finished = manager.open("finished")
+    assert (finished.state.processed_docs, finished.commit.generation) == (6, 0)
+    assert manager.open("killed").manifest.embedder == "hashing"
     for batch, index in (("finished", "current"), ("killed", "stale")):
         result = verify(batch, state)
         assert result.is_clean, result.faults

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from lesson15.checkpoint.documents import Commit
 from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.journal import JournalWriter, Position
-from lesson15.checkpoint.layout import BatchFolder
+from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.checkpoint.state_files import Commit
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.embedding import HashingEmbedder
 from lesson15.errors import CatalogError, UnknownNameError
+from lesson15.events import BlockRef, DocRemoved, DocSettled, Event, RunStarted
+from lesson15.models import BatchState, DocStatus
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
 
@@ -89,134 +96,170 @@ def test_unknown_store(tmp_path: Path) -> None:
         open_store("redis", tmp_path, 8)
 
 
-def doc(doc_id: str, status: str = "done", chunks: int = 0, **more: object) -> dict[str, object]:
-    return {"t": "doc", "id": doc_id, "s": status, "n": chunks, **more}
+def doc(doc_id: str, status: DocStatus = DocStatus.DONE, **more: Any) -> DocSettled:
+    return DocSettled(doc_id=doc_id, status=status, **more)
 
 
-def journal(folder: BatchFolder, records: list[dict[str, object]]) -> Commit:
+def stored(state: Path, events: list[Event], batch_id: str = "b") -> StoredBatch:
+    """A batch whose journal is ``events``, all of them committed."""
+    manager = CheckpointManager(state)
+    folder = manager.folder(batch_id)
     folder.root.mkdir(exist_ok=True)
     writer = JournalWriter(OsFileSystem(), folder.journal, Position())
-    for record in records:
-        writer.append(record)
-    writer.flush()
+    for event in events:
+        writer.append(event)
+    writer.write(writer.take())
     writer.close()
-    return Commit(journal_bytes=writer.position.offset, journal_crc=writer.position.crc)
+    end = writer.position
+    manager.write(BatchState(batch_id), Commit(journal_bytes=end.offset, journal_crc=end.crc))
+    return manager.open(batch_id)
 
 
-RECORDS = [
-    {"t": "run", "at": 1},
-    doc("a", chunks=2, row=0, seg=[0, 10, 1], fp=[1, 2, 3], sha="x"),
-    doc("b", "failed", err="broken", **{"try": 2}),
-    doc("c", chunks=3, row=2, seg=[10, 10, 1], fp=[1, 2, 3], sha="y"),
-    doc("gone", chunks=1, row=5, seg=[20, 10, 1], fp=[1, 2, 3]),
-    {"t": "gone", "id": "gone", "was": "done", "was_n": 1},
+def counts(catalog: Catalog) -> dict[str, int]:
+    """Documents by verdict, and chunks."""
+    rows = list(catalog.scan())
+    chunks = sum(row.chunks for row in rows)
+    return {**Counter(row.status.value for row in rows), "chunks": chunks}
+
+
+FILE = {"fingerprint": [1, 2, 3]}
+EVENTS: list[Event] = [
+    RunStarted(at=1),
+    doc("a", chunks=2, first_row=0, block=BlockRef(0, 10, 1), sha256="x", **FILE),
+    doc("b", DocStatus.FAILED, error="broken", error_type="ValueError", attempts=2),
+    doc("c", chunks=3, first_row=2, block=BlockRef(10, 10, 1), sha256="y", **FILE),
+    doc("gone", chunks=1, first_row=5, block=BlockRef(20, 10, 1), **FILE),
+    DocRemoved(doc_id="gone", previous_status=DocStatus.DONE, previous_chunks=1),
 ]
 
 
-def test_catalog_is_rebuilt_whatever_is_found(tmp_path: Path) -> None:
-    folder = BatchFolder.of(tmp_path, "b")
-    commit = journal(folder, RECORDS)
-    for spoil in (lambda: None, lambda: folder.catalog.write_bytes(b"not a database" * 100)):
+@pytest.mark.parametrize("open_catalog", [Catalog.recover, Catalog.snapshot])
+def test_catalog_is_rebuilt_whatever_is_found(
+    tmp_path: Path, open_catalog: Callable[[StoredBatch], Catalog]
+) -> None:
+    batch = stored(tmp_path, EVENTS)
+    path = batch.folder.catalog
+    for spoil in (lambda: None, lambda: path.write_bytes(b"not a database" * 100)):
         spoil()
-        catalog = Catalog.recover(folder, commit)
-        assert catalog.position == commit.position
-        assert catalog.counts() == {"done": 2, "failed": 1, "skipped": 0, "chunks": 5}
+        catalog = open_catalog(batch)
+        assert catalog.position == batch.commit.position
+        assert counts(catalog) == {"done": 2, "failed": 1, "chunks": 5}
         catalog.close()
+
+
+def test_a_snapshot_changes_nothing_and_stays_at_its_commit(tmp_path: Path) -> None:
+    batch = stored(tmp_path, EVENTS)
+    Catalog.recover(batch).close()
+    before = {path.name: path.read_bytes() for path in batch.folder.root.iterdir()}
+    snapshot = Catalog.snapshot(batch)
+    assert counts(snapshot) == {"done": 2, "failed": 1, "chunks": 5}
+    after = {path.name: path.read_bytes() for path in batch.folder.root.iterdir()}
+    assert after.items() >= before.items()  # SQLite may have put its shared memory there
+    writing = Catalog.recover(batch)
+    writing.apply([doc("later")], Position(10**6, 1))
+    assert "later" in writing.lookup(["later"])
+    assert "later" not in snapshot.lookup(["later"])
+    assert snapshot.position == batch.commit.position
+    snapshot.close()
+    writing.close()
 
 
 @pytest.mark.parametrize("damage", ["flip", "no seal", "another seal", "other journal"])
 def test_a_catalog_that_is_not_as_sealed_is_made_anew(tmp_path: Path, damage: str) -> None:
-    folder = BatchFolder.of(tmp_path, "b")
-    commit = journal(folder, RECORDS)
-    Catalog.recover(folder, commit).close()
+    batch = stored(tmp_path, EVENTS)
+    folder = batch.folder
+    Catalog.recover(batch).close()
     assert folder.catalog_seal.exists()
     data = folder.catalog.read_bytes()
     if damage == "other journal":
-        other = BatchFolder.of(tmp_path, "other")
-        Catalog.recover(other, journal(other, RECORDS[1:3])).close()
+        other = stored(tmp_path, EVENTS[1:3], "other")
+        Catalog.recover(other).close()
         for name in ("catalog.sqlite", "catalog.sqlite.crc"):
-            (folder.root / name).write_bytes((other.root / name).read_bytes())
+            (folder.root / name).write_bytes((other.folder.root / name).read_bytes())
     else:
         folder.catalog.write_bytes(data.replace(b'"sha":"y"', b'"sha":"z"'))
         if damage == "no seal":
             folder.catalog_seal.unlink()
         elif damage == "another seal":
             folder.catalog_seal.write_bytes(b"\xff")
-    catalog = Catalog.recover(folder, commit)
+    snapshot = Catalog.snapshot(batch)
+    assert snapshot.lookup(["c"])["c"].sha256 == "y"
+    assert counts(snapshot)["done"] == 2
+    snapshot.close()
+    catalog = Catalog.recover(batch)
     assert not folder.catalog_seal.exists()  # while it may be written to
     assert catalog.lookup(["c"])["c"].sha256 == "y"
-    assert catalog.counts()["done"] == 2
+    assert counts(catalog)["done"] == 2
     catalog.close()
     sealed = folder.catalog_seal.read_bytes()  # which reading leaves in force
     reader = Catalog(folder.catalog)
-    reader.counts()
+    counts(reader)
     reader.close()
-    Catalog.recover(folder, commit).close()
+    Catalog.recover(batch).close()
     assert folder.catalog_seal.read_bytes() == sealed
 
 
 def test_a_catalog_that_failed_is_not_sealed(tmp_path: Path) -> None:
-    folder = BatchFolder.of(tmp_path, "b")
-    commit = journal(folder, RECORDS)
-    catalog = Catalog.recover(folder, commit)
-    catalog._db.execute("UPDATE docs SET detail = '{' WHERE doc_id = 'a'")
+    batch = stored(tmp_path, EVENTS)
+    catalog = Catalog.recover(batch)
+    with sqlite3.connect(batch.folder.catalog) as other:
+        other.execute("UPDATE docs SET detail = '{' WHERE doc_id = 'a'")
+    other.close()
     with pytest.raises(CatalogError, match="derived from the journal"):
         catalog.lookup(["a"])
     catalog.close()
-    assert not folder.catalog_seal.exists()
-    catalog = Catalog.recover(folder, commit)
+    assert not batch.folder.catalog_seal.exists()
+    catalog = Catalog.recover(batch)
     assert catalog.lookup(["a"])["a"].sha256 == "x"
     catalog.close()
 
 
 def test_a_catalog_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    folder = BatchFolder.of(tmp_path, "b")
-    commit = journal(folder, RECORDS)
-    folder.catalog.mkdir()
+    batch = stored(tmp_path, EVENTS)
+    batch.folder.catalog.mkdir()
     with pytest.raises(CatalogError, match="delete the file"):
-        Catalog.recover(folder, commit)
+        Catalog.recover(batch)
     with pytest.raises(CatalogError):
-        Catalog(folder.catalog)
+        Catalog(batch.folder.catalog)
 
 
 def test_catalog_ahead_of_the_checkpoint_is_rebuilt(tmp_path: Path) -> None:
-    folder = BatchFolder.of(tmp_path, "b")
-    commit = journal(folder, RECORDS)
-    catalog = Catalog(folder.catalog)
+    batch = stored(tmp_path, EVENTS)
+    catalog = Catalog(batch.folder.catalog)
     catalog.apply([doc("never committed")], Position(10**6, 1))
     catalog.close()
-    catalog = Catalog.recover(folder, commit)
-    assert "never committed" not in catalog.lookup(["never committed"])
-    catalog.close()
+    for open_catalog in (Catalog.snapshot, Catalog.recover):
+        catalog = open_catalog(batch)
+        assert "never committed" not in catalog.lookup(["never committed"])
+        catalog.close()
 
 
 def test_catalog_answers(tmp_path: Path) -> None:
-    folder = BatchFolder.of(tmp_path, "b")
-    catalog = Catalog.recover(folder, journal(folder, RECORDS))
-    assert catalog.lookup(["a", "zzz"])["a"].sha256 == "x"
+    catalog = Catalog.recover(stored(tmp_path, EVENTS))
+    assert catalog.lookup(["a", "zzz"]) == {"a": EVENTS[1]}
     assert [row.doc_id for row in catalog.scan()] == ["a", "b", "c"]
-    assert [failure.error for failure in catalog.failures()] == ["broken"]
+    assert [row.doc_id for row in catalog.scan_with_chunks()] == ["a", "c"]
+    assert [(failure.error, failure.attempts) for failure in catalog.failures()] == [("broken", 2)]
     owners = [catalog.owner_of(row) for row in range(7)]
     assert [owner and owner.doc_id for owner in owners] == ["a", "a", "c", "c", "c", None, None]
+    assert catalog.newest() == EVENTS[3]
     catalog.close()
     with pytest.raises(CatalogError, match="closed database"):
-        catalog.counts()
+        list(catalog.scan())
 
 
 def test_removal_and_return_in_one_commit(tmp_path: Path) -> None:
     catalog = Catalog(tmp_path / "c.sqlite")
-    catalog.apply(
-        [doc("a"), {"t": "gone", "id": "a"}, doc("b"), doc("a", "failed", err="x")], Position(1, 1)
-    )
+    failed = doc("a", DocStatus.FAILED, error="x", error_type="ValueError")
+    catalog.apply([doc("a"), DocRemoved(doc_id="a"), doc("b"), failed], Position(1, 1))
     assert {row.doc_id: row.status for row in catalog.scan()} == {"a": "failed", "b": "done"}
     catalog.close()
 
 
 def test_catalog_of_another_journal_is_rebuilt(tmp_path: Path) -> None:
     """It lies where a batch of the same name was begun, or forked, and got no checkpoint."""
-    folder = BatchFolder.of(tmp_path, "b")
-    Catalog.recover(folder, journal(folder, [doc("other")])).close()
-    folder.journal.unlink()
-    catalog = Catalog.recover(folder, journal(folder, RECORDS))
+    Catalog.recover(batch := stored(tmp_path, [doc("other")])).close()
+    batch.folder.journal.unlink()
+    catalog = Catalog.recover(stored(tmp_path, EVENTS))
     assert [row.doc_id for row in catalog.scan()] == ["a", "b", "c"]
     catalog.close()

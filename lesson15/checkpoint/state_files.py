@@ -72,6 +72,12 @@ class Manifest(BaseModel):
     steps: tuple[str, ...] = ()
 
 
+def encode(content: dict[str, Any]) -> bytes:
+    """``content`` with schema version and checksum, as readable JSON."""
+    body = {"schema_version": SCHEMA_VERSION, **content}
+    return orjson.dumps({**body, "checksum": checksum(body)}, option=orjson.OPT_INDENT_2)
+
+
 def decode(data: bytes, path: Path) -> dict[str, Any]:
     """The content of the JSON document ``data``, read from ``path``, in the current schema.
 
@@ -165,14 +171,12 @@ def _save(
     place: str,
 ) -> None:
     """Replace the file at ``path`` by ``clear`` and ``content``, which is sealed if it can be."""
-    body = {"schema_version": SCHEMA_VERSION, **clear}
     if cipher is None:
-        body[name] = content
+        clear[name] = content
     else:
-        body["sealed"] = cipher.seal_text(orjson.dumps(content), place).decode()
-    data = orjson.dumps({**body, "checksum": checksum(body)}, option=orjson.OPT_INDENT_2)
+        clear["sealed"] = cipher.seal_text(orjson.dumps(content), place).decode()
     try:
-        replace_file(fs, path, data)
+        replace_file(fs, path, encode(clear))
     except OSError as error:
         raise CheckpointWriteError(path=path, detail=error) from error
 

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lesson15.checkpoint.encryption import Cipher, Keyring
 from lesson15.checkpoint.journal import Position, check_end, read_journal
 from lesson15.checkpoint.layout import BatchFolder, is_locked
-from lesson15.checkpoint.segment import SegmentReader
 from lesson15.checkpoint.state_files import (
     Commit,
     Manifest,
@@ -33,6 +32,9 @@ from lesson15.errors import (
 )
 from lesson15.events import Event
 from lesson15.models import BatchState, BatchStatus
+
+if TYPE_CHECKING:
+    from lesson15.checkpoint.segment import SegmentReader
 
 T = TypeVar("T")
 FileId = tuple[int, int, int]
@@ -116,6 +118,8 @@ class StoredBatch:
 
     def blocks(self) -> SegmentReader:
         """The segment; a context manager that closes it."""
+        from lesson15.checkpoint.segment import SegmentReader  # numpy, for this alone
+
         return SegmentReader(self.folder.segment, self.cipher)
 
     def status(self) -> dict[str, Any]:

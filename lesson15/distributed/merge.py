@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine, Iterable, Iterator
-from itertools import islice
 from typing import Any, TypeVar
 
 from lesson15.checkpoint.manager import CheckpointManager
@@ -76,12 +75,16 @@ class Merge:
         shard = shards.open(shard_id)
         documents = shard.manifest.sources or []
         settled = settled_among(documents, self.catalog)
-        entries = _committed(shard, settled)
+        part: list[Entry] = []
         try:
-            while part := list(islice(entries, _SLICE)):
-                self._do(self._append(part))
+            for entry in _committed(shard, settled):
+                part.append(entry)
+                if len(part) == _SLICE:
+                    self._do(self._append(part))
+                    part = []
         except CorruptCheckpointError as error:
             log.warning("shard damaged", shard=shard_id, error=str(error))
+        self._do(self._append(part))  # what was read before the damage counts
         self._do(self._writer.commit())
         return [doc_id for doc_id in documents if doc_id not in settled]
 
@@ -141,8 +144,9 @@ def _committed(shard: StoredBatch, settled: set[str]) -> Iterator[Entry]:
                 continue  # about the run: its worker, its limits, its commits
             if event.doc_id is None or event.doc_id in settled:
                 continue
-            block = None
+            content = None
             if isinstance(event, DocSettled):
-                settled.add(event.doc_id)
-                block = event.block
-            yield event, None if block is None else blocks.read(block)
+                if event.block is not None:
+                    content = blocks.read(event.block)
+                settled.add(event.doc_id)  # not before: a damaged one is to be done again
+            yield event, content

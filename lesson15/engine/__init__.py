@@ -1,7 +1,4 @@
-"""The engine: bounded workers over a streaming source, committing as they go."""
+"""The engine: bounded workers over a streaming source, committing as they go.
 
-from __future__ import annotations
-
-from lesson15.engine.processor import BatchProcessor
-
-__all__ = ["BatchProcessor"]
+Importing this package loads nothing, so that looking at a batch needs no numpy.
+"""

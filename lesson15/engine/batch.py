@@ -14,7 +14,6 @@ from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.state_files import Commit, Manifest
 from lesson15.events import Event
 from lesson15.models import BatchState, Failure, SearchHit
-from lesson15.stores.catalog import Catalog
 
 if TYPE_CHECKING:
     from lesson15.embedding import Embedder
@@ -121,6 +120,8 @@ class Batch:
 
     def failures(self, offset: int = 0, limit: int | None = None) -> list[Failure]:
         """``limit`` entries of its dead-letter list after the first ``offset``, by document id."""
+        from lesson15.stores.catalog import Catalog  # numpy
+
         with closing(Catalog.snapshot(self._stored)) as catalog:
             stop = None if limit is None else offset + limit
             return catalog.failures()[offset:stop]

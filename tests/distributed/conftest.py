@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -19,8 +20,10 @@ from lesson15.distributed.worker import ShardWorker
 from lesson15.documents.scan import scan
 from lesson15.engine.feed import Naming
 from lesson15.errors import BrokerUnavailableError
+from lesson15.models import BatchReport, BatchStatus
 from lesson15.settings import Settings
 
+T = TypeVar("T")
 TASK = ShardTask("b", max_concurrent=2, checkpoint_interval=3, lease_seconds=10)
 SETTINGS = Settings(retry_delay=0, parser_processes=1)
 
@@ -51,10 +54,15 @@ class Site:
     def __init__(self, docs: Path, state: Path) -> None:
         self.docs, self.state = docs, state
         self.manager = CheckpointManager(state)
+        # The writer of the batch belongs to a loop, as in DistributedProcessor; all that blocks
+        # (the coordinator, the merge) is called from this thread, which is another one.
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
         self.queue = FakeQueue()
         self.clock = 1000.0
         self.events: list[dict[str, Any]] = []
-        BatchProcessor(embedder="hashing").create(self.manager, "b", [str(docs)])
+        BatchProcessor(state_dir=state, embedder="hashing").create("b", [str(docs)])
         self.shards = Shards(self.manager.folder("b"), self.manager.keyring)
         self.shards.prepare()
         self.worker = ShardWorker(state, SETTINGS)
@@ -62,9 +70,21 @@ class Site:
         self.coordinator: Coordinator
         self.open()
 
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What ``work`` returns, run on the loop of the batch."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def finish(self, status: BatchStatus, seconds: float) -> BatchReport:
+        """End the batch."""
+        return self.run(self.merge.finish(status, seconds))
+
+    def close_merge(self) -> None:
+        """Close the files of the batch, as the death of its coordinator does."""
+        self.run(self.merge.aclose())
+
     def open(self, shards: int | None = None) -> None:
         """A new coordinator, as after a crash of the one before; as many ``shards`` as planned."""
-        self.merge = Merge(self.manager, "b")
+        self.merge = self.run(Merge.open(self.manager, "b"))
         naming = Naming(self.merge.manifest.base_dir)
         parts = plan(scan([self.docs]), naming, self.merge.catalog, shard_docs=1000, least_docs=1)
         if shards is not None:
@@ -109,7 +129,7 @@ class Site:
         """The documents of an open shard; an offer has none."""
         if not self.shards.open.folder(shard_id).manifest.exists():
             return []
-        return self.shards.open.load_manifest(shard_id).sources or []
+        return self.shards.open.open(shard_id).manifest.sources or []
 
     def commit(self, shard_id: str, documents: int) -> None:
         """Work on the first ``documents`` of an open shard, and commit them."""
@@ -133,8 +153,11 @@ class Site:
         return [event["reason"] for event in self.events if event["t"] == "closed"]
 
     def close(self) -> None:
-        self.merge.close()
+        self.close_merge()
         self.worker.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 @pytest.fixture

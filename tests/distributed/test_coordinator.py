@@ -15,7 +15,7 @@ from tests.distributed.conftest import TASK, Site
 
 
 def assert_is_whole(site: Site) -> None:
-    site.merge.finish(BatchStatus.FINISHED, 1.0)
+    site.finish(BatchStatus.FINISHED, 1.0)
     result = verify("b", site.state)
     assert result.is_clean, result.faults
     assert oracle.indexed(site.state, "b") == oracle.sequential(site.docs, "hashing")
@@ -106,7 +106,7 @@ def test_signs_of_life_keep_a_shard(site: Site) -> None:
 
 def test_a_document_that_kills_its_workers_is_found_and_set_aside(site: Site) -> None:
     """Every worker that gets d7 dies; its shard is halved until it is alone, then given up."""
-    site.merge.close()
+    site.close_merge()
     site.open(shards=1)
     poison = "d7.txt"
     for _ in range(300):
@@ -118,9 +118,8 @@ def test_a_document_that_kills_its_workers_is_found_and_set_aside(site: Site) ->
             else:
                 site.work_on_next()
         site.clock += 6
-    site.merge.finish(BatchStatus.FINISHED, 1.0)
+    report = site.finish(BatchStatus.FINISHED, 1.0)
     assert verify("b", site.state).is_clean
-    report = site.merge.report()
     assert (report.processed_docs, report.failed_docs) == (9, 3)
     (error,) = [f.error for f in report.failures if f.doc_id.endswith(poison)]
     assert "5 workers in a row died" in error
@@ -208,7 +207,7 @@ def test_a_new_coordinator_takes_over_what_the_last_one_left(site: Site) -> None
     site.work_on_next()
     site.work_on_next()
     site.begin_next(1)
-    site.merge.close()
+    site.close_merge()
     site.open()
     site.coordinator.take_over_leftovers()
     assert site.merge.state.settled_docs == 3
@@ -225,8 +224,8 @@ def test_stopped_and_gone_on_with(site: Site) -> None:
     site.coordinator.stop()
     assert not site.shards.is_open(shard)
     assert site.merge.state.settled_docs == 2
-    site.merge.finish(BatchStatus.CANCELLED, 1.0)
-    site.merge.close()
+    site.finish(BatchStatus.CANCELLED, 1.0)
+    site.close_merge()
     site.open()
     site.coordinator.take_over_leftovers()
     site.run_to_end()
@@ -239,6 +238,6 @@ def make_big_site(make_site: Callable[[], Site]) -> Site:
     site = make_site()
     for number in range(60):
         (site.docs / f"more{number}.txt").write_text(f"More of {number}. " * 20, encoding="utf-8")
-    site.merge.close()
+    site.close_merge()
     site.open(shards=1)
     return site

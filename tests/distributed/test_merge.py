@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lesson15.distributed.merge import Merge
 from lesson15.engine.verify import verify
 from lesson15.models import BatchStatus
 from tests.crash import oracle
@@ -22,20 +21,19 @@ def closed_shard(site: Site, documents: int) -> str:
 def test_a_shard_absorbed_twice_counts_once(site: Site) -> None:
     shard = closed_shard(site, 12)
     assert site.merge.absorb(site.shards.closed, shard) == []
-    site.merge.close()
-    site.merge = Merge(site.manager, "b")  # as after a crash before the shard was removed
+    site.close_merge()
+    site.open()  # as after a crash before the shard was removed
     assert site.merge.absorb(site.shards.closed, shard) == []
-    site.merge.finish(BatchStatus.FINISHED, 1.0)
+    report = site.finish(BatchStatus.FINISHED, 1.0)
     assert verify("b", site.state).is_clean
     assert oracle.indexed(site.state, "b") == oracle.sequential(site.docs, "hashing")
-    report = site.merge.report()
     assert (report.processed_docs, report.failed_docs, report.total_docs) == (10, 2, 12)
 
 
 def test_what_a_shard_has_not_committed_is_left(site: Site) -> None:
     shard = closed_shard(site, 5)
     left = site.merge.absorb(site.shards.closed, shard)
-    documents = site.shards.closed.load_manifest(shard).sources
+    documents = site.shards.closed.open(shard).manifest.sources
     assert documents is not None
     assert left == documents[5:]
     assert site.merge.state.settled_docs == 5
@@ -53,6 +51,6 @@ def test_a_damaged_block_is_left_to_be_done_again(site: Site) -> None:
 
 
 def test_an_empty_batch_ends_without_an_index(site: Site, tmp_path: Path) -> None:
-    site.merge.finish(BatchStatus.FINISHED, 0.0)
+    report = site.finish(BatchStatus.FINISHED, 0.0)
     assert verify("b", site.state).index == "empty"
-    assert site.merge.report().status is BatchStatus.FINISHED
+    assert report.status is BatchStatus.FINISHED

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from lesson15.checkpoint.journal import Position
 from lesson15.distributed.plan import deal, halves, plan
 from lesson15.engine.feed import Naming
+from lesson15.events import DocSettled
+from lesson15.models import DocStatus
 from lesson15.stores.catalog import Catalog
 
 
@@ -49,7 +51,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 def test_plan_leaves_out_what_is_settled_or_named_twice(tmp_path: Path, catalog: Catalog) -> None:
     paths = [str(tmp_path / f"{number}.txt") for number in range(100)]
     naming = Naming(str(tmp_path))
-    settled = [{"t": "doc", "id": f"{number}.txt", "s": "done", "n": 0} for number in range(40)]
+    settled = [DocSettled(doc_id=f"{n}.txt", status=DocStatus.DONE) for n in range(40)]
     catalog.apply(settled, Position(1, 1))
     parts = list(plan(paths + paths[50:], naming, catalog, shard_docs=1000, least_docs=3))
     assert len(parts) == 16

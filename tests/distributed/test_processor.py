@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lesson15 import CheckpointManager
+from lesson15 import Batch, CheckpointManager
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.distributed import DistributedProcessor
 from lesson15.distributed.worker import ShardWorker
@@ -103,6 +103,8 @@ async def test_encrypted_at_rest(
     assert report["processed_docs"] == 10
     assert b"subject" not in (state / "b" / "segment.bin").read_bytes()
     with pytest.raises(BatchKeyError):
-        CheckpointManager(state).load_checkpoint("b")
-    manager = CheckpointManager(state, keyring=Keyring.of(Settings(encryption_key="11" * 32)))
-    assert manager.load_checkpoint("b").processed_docs == 10
+        CheckpointManager(state).open("b")
+    keys = Keyring.of(Settings(encryption_key="11" * 32))
+    batch = Batch.open(state, "b", keys)
+    assert batch.state.processed_docs == 10
+    assert batch.verify().is_clean

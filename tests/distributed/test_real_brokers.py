@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from lesson15 import BatchProcessor, CheckpointManager
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.settings import Settings
 from tests.crash import oracle
 from tests.distributed.brokers import BROKERS, Broker, program, wait_until
@@ -134,8 +135,8 @@ def test_the_coordinator_is_stopped_and_resumed(
     manager = CheckpointManager(cluster.state)
 
     def has_merged() -> bool:
-        checkpoint = manager.folder(batch_id).checkpoint
-        return checkpoint.exists() and manager.load_checkpoint(batch_id).settled_docs > 10
+        found = manager.try_open(batch_id)  # an error while it is being made
+        return isinstance(found, StoredBatch) and found.state.settled_docs > 10
 
     wait_until(has_merged, 30)
     begun.send_signal(number)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
 from lesson15 import BatchProcessor
 from lesson15.distributed.shards import Lease, ShardFileSystem
 from lesson15.errors import CheckpointWriteError
+from lesson15.events import DocSettled, Event
 from tests.distributed.conftest import SETTINGS, Site
 
 
@@ -47,8 +47,8 @@ def test_no_commit_of_a_worker_passes_the_fence(site: Site) -> None:
     )
     before: dict[str, bytes] = {}
 
-    def close(record: dict[str, Any]) -> None:
-        if record["t"] == "doc" and not before:
+    def close(event: Event) -> None:
+        if isinstance(event, DocSettled) and not before:
             site.shards.close(shard_id)
             closed = site.shards.closed.folder(shard_id)
             before["checkpoint"] = closed.checkpoint.read_bytes()

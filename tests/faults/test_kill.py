@@ -186,5 +186,5 @@ def test_a_running_batch_is_controlled_from_another_process(tmp_path: Path, stat
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1, errors
     assert control.fired == {"result:hang": 2, "result:file_not_found": 10}
-    saved = CheckpointManager(state).load_checkpoint("b")
+    saved = CheckpointManager(state).open("b").state
     assert (saved.processed_docs, saved.skipped_docs) == (30, 10)

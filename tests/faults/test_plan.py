@@ -4,7 +4,7 @@ import itertools
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -29,6 +29,8 @@ rules = st.sampled_from(
 )
 
 
+# The first text that Hypothesis draws makes its table of characters, which takes its time.
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.integers(), st.lists(rules, max_size=4))
 def test_a_plan_survives_printing(seed: int, some: list[FaultRule]) -> None:
     plan = FaultPlan(seed=seed, rules=tuple(some))

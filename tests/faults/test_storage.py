@@ -14,6 +14,7 @@ import pytest
 
 from lesson15 import CheckpointManager, verify
 from lesson15.errors import CheckpointWriteError, CorruptCheckpointError, StorageError, UsageError
+from lesson15.events import FaultInjected
 from lesson15.faults import FaultControl, FaultPlan, FaultPoint, FaultRule
 from lesson15.faults.points import ALLOWED
 from tests.crash import oracle
@@ -46,7 +47,7 @@ async def test_a_failing_disk_aborts_and_resumes(
         assert ["is missing" in fault for fault in interrupted.faults] == [True]
     else:
         assert interrupted.is_clean, interrupted.faults
-    saved = CheckpointManager(state).load_checkpoint("b")
+    saved = CheckpointManager(state).open("b").state
     report = await make().resume_batch("b")
     assert report["processed_docs"] == 10 >= saved.processed_docs
     assert report["total_docs"] == 12
@@ -68,7 +69,7 @@ async def test_a_part_is_written_before_the_disk_is_full(run: Run, state: Path) 
         await run(rule("checkpoint_write", "torn_write", documents="journal.log", nth=2))
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno == errno.EIO
-    committed = CheckpointManager(state).load_commit("b").journal_bytes
+    committed = CheckpointManager(state).open("b").commit.journal_bytes
     assert journal.stat().st_size > committed
 
 
@@ -104,7 +105,7 @@ async def test_an_fsync_that_lied_does_no_harm_to_a_process_that_lives(
 ) -> None:
     report, _, faults = await run(rule("fsync", "unflushed_write", rate=0.5))
     assert len(faults) > 3
-    assert {fault["id"] for fault in faults} > {"folder"}
+    assert {fault.doc_id for fault in faults} > {"folder"}
     assert report["processed_docs"] == 10
     assert verify("b", state).is_clean
 
@@ -212,10 +213,12 @@ async def test_cancelling_waits_for_the_commit_that_runs(
         )
     )
     batch = asyncio.create_task(processor.process_batch(["docs"], "b"))
-    processor.listeners.append(lambda r: batch.cancel() if r.get("kind") == "delay" else None)
+    processor.listeners.append(
+        lambda e: batch.cancel() if isinstance(e, FaultInjected) and e.fault == "delay" else None
+    )
     with pytest.raises(CheckpointWriteError):
         await batch
-    assert CheckpointManager(state).load_checkpoint("b").processed_docs > 0
+    assert CheckpointManager(state).open("b").state.processed_docs > 0
     interrupted = verify("b", state)
     assert interrupted.is_clean, interrupted.faults
     assert (await make().resume_batch("b"))["processed_docs"] == 10
