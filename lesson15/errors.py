@@ -307,15 +307,23 @@ class InvalidResultError(DocumentError):
 
 
 class InvalidChunkError(DocumentError):
-    """{path}: {source} made what cannot be used ({detail}). Mend or upgrade it."""
+    path: object
+    source: object
+    detail: object
+    message = "{path}: {source} made what cannot be used ({detail}). Mend or upgrade it."
 
 
 class StepError(DocumentError):
-    """{path}: {step} failed ({detail}). Mend it, then run `lesson15 retry-failed`."""
+    path: object
+    step: object
+    detail: object
+    message = "{path}: {step} failed ({detail}). Mend it, then run `lesson15 retry-failed`."
 
 
 class NoChunksError(DocumentError):
-    """{path}: the step {step!r} left no chunk of it."""
+    path: object
+    step: object
+    message = "{path}: the step {step!r} left no chunk of it."
 
 
 class DocumentNotFoundError(Lesson15Error, FileNotFoundError):

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lesson15.checkpoint.documents import encode
 
 from lesson15 import BatchProcessor, CheckpointManager, Searcher, verify
+from lesson15.checkpoint.state_files import encode
 from lesson15.errors import SettingsMismatchError
 from tests.crash import oracle
 

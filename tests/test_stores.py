@@ -19,7 +19,7 @@ from lesson15.errors import CatalogError, UnknownNameError
 from lesson15.events import BlockRef, DocRemoved, DocSettled, Event, RunStarted
 from lesson15.models import BatchState, DocStatus
 from lesson15.stores import VectorStore, open_store
-from lesson15.stores.catalog import Catalog
+from lesson15.stores.catalog import IN_TROUBLE, Catalog
 
 
 def unit(seed: int, count: int = 1) -> np.ndarray:
@@ -238,7 +238,7 @@ def test_catalog_answers(tmp_path: Path) -> None:
     catalog = Catalog.recover(stored(tmp_path, EVENTS))
     assert catalog.lookup(["a", "zzz"]) == {"a": EVENTS[1]}
     assert [row.doc_id for row in catalog.scan()] == ["a", "b", "c"]
-    assert [row.doc_id for row in catalog.scan_with_chunks()] == ["a", "c"]
+    assert [row.doc_id for row in catalog.with_vectors()] == ["a", "c"]
     assert [(failure.error, failure.attempts) for failure in catalog.failures()] == [("broken", 2)]
     owners = [catalog.owner_of(row) for row in range(7)]
     assert [owner and owner.doc_id for owner in owners] == ["a", "a", "c", "c", "c", None, None]
