@@ -272,7 +272,7 @@ def _encode_settled(event: DocSettled) -> Record:
         record["sha"] = event.sha256
     if event.block is not None:
         record["row"] = event.first_row
-        record["seg"] = event.block
+        record["seg"] = list(event.block)
     if event.error is not None:
         record["err"] = event.error
         record["et"] = event.error_type

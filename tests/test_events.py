@@ -14,6 +14,17 @@ import pytest
 from lesson15 import BatchProcessor, CheckpointManager, verify
 from lesson15.checkpoint.journal import read_journal
 from lesson15.engine.work import DocumentOutcome, SourceDocument
+from lesson15.events import (
+    Committed,
+    DocSettled,
+    DocStarted,
+    Event,
+    LimitChanged,
+    Paused,
+    RunOpened,
+    Unpaused,
+    encode,
+)
 from lesson15.faults import FaultPlan, FaultRule
 
 Make = Callable[..., BatchProcessor]
@@ -68,7 +79,7 @@ def _fresh_tries() -> None:
 
 
 async def test_rare_events_are_recorded_and_told(state: Path, make: Make) -> None:
-    told: list[dict[str, Any]] = []
+    told: list[Event] = []
     delay = FaultRule(point="result", kind="delay", documents="d2", seconds=0)
     processor = make(work=troubled, faults=FaultPlan(rules=[delay]))
     processor.listeners.append(told.append)
@@ -89,9 +100,10 @@ async def test_rare_events_are_recorded_and_told(state: Path, make: Make) -> Non
     (fault,) = [r for r in records if r["t"] == "fault"]
     assert (fault["point"], fault["kind"], fault["id"]) == ("result", "delay", "d2")
     assert {r["w"] for r in records if r["t"] == "doc"} == {0, 1, 2, 3}
-    told_kinds = [r["t"] for r in told if r["t"] != "started"]
-    assert sorted(told_kinds) == sorted(r["t"] for r in records)
-    assert [r for r in told if r["t"] == "commit"] == [r for r in records if r["t"] == "commit"]
+    kept = [e for e in told if not isinstance(e, DocStarted | RunOpened)]
+    assert sorted(event.kind for event in kept) == sorted(r["t"] for r in records)
+    commits = [encode(event) for event in told if isinstance(event, Committed)]
+    assert commits == [r for r in records if r["t"] == "commit"]
     assert verify("b", state).is_clean
 
 
@@ -121,16 +133,22 @@ async def test_changes_are_recorded(docs: Path, state: Path, make: Make) -> None
 async def test_pauses_are_recorded_once(state: Path, make: Make) -> None:
     processor = make(work=troubled, interval=100)
 
-    def pause(record: dict[str, Any]) -> None:
-        if (record["t"], record.get("id")) == ("doc", "a3"):
-            processor.pause()
-        elif record["t"] == "commit" and processor._runs["b"]._is_paused:
-            processor.unpause()
+    told: list[Event] = []
+
+    def pause(event: Event) -> None:
+        told.append(event)
+        match event:
+            case DocSettled(doc_id="a3"):
+                processor.pause()
+            case Paused():  # told once it is durable
+                assert records_of(state)[-2]["t"] == "pause"
+                processor.unpause()
 
     processor.listeners.append(pause)
     await processor.process_batch([f"a{n}" for n in range(30)], "b")
     kinds = [r["t"] for r in records_of(state)]
     assert kinds.count("pause") == kinds.count("unpause") == 1
+    assert [type(e) for e in told if isinstance(e, Paused | Unpaused)] == [Paused, Unpaused]
     check_vocabulary(records_of(state))
 
 
@@ -139,14 +157,14 @@ async def test_a_run_with_nothing_to_do_records_nothing(state: Path, make: Make)
     names = [f"a{n}" for n in range(5)]
     await make(work=troubled).process_batch(names, "b")
     before = (state / "b" / "journal.log").read_bytes()
-    told: list[str] = []
+    told: list[Event] = []
     processor = make(work=troubled, fingerprint=lambda path: lower())
 
     def lower() -> None:
         run = processor._runs["b"]
         run._loop.call_soon_threadsafe(run.limit.lower, "a test")
 
-    processor.listeners.append(lambda record: told.append(record["t"]))
+    processor.listeners.append(told.append)
     await processor.process_batch(names, "b", resume=True)
-    assert "limit" in told
+    assert any(isinstance(event, LimitChanged) for event in told)
     assert (state / "b" / "journal.log").read_bytes() == before

@@ -20,6 +20,7 @@ from lesson15.api.worker import Message, WorkerHandle
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.view import view_of
 from lesson15.errors import BatchStateError, OwnBatchNotFoundError, TooManyRequestsError
+from lesson15.events import decode
 from lesson15.logs import get_logger
 from lesson15.models import BatchState
 from lesson15.monitoring.metrics import Metrics
@@ -288,7 +289,7 @@ class Supervisor:
     def _hear(self, job: Job, message: Message) -> None:
         if message["t"] == "outcomes":
             for record in message["records"]:
-                self._metrics.observe(record)
+                self._metrics.observe(decode(record))
         else:
             self._progress[job.key] = message
             self._publish(job)

@@ -26,6 +26,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from lesson15.api.jobs import JobKind
 from lesson15.engine.processor import BatchProcessor
 from lesson15.errors import BatchLockedError, BatchNotFoundError, Lesson15Error
+from lesson15.events import DocSettled, Event, encode
 from lesson15.faults import FaultControl
 from lesson15.logs import render_lines, send_logs_to
 from lesson15.models import BatchStatus
@@ -88,10 +89,9 @@ class Worker:
         self._processor.listeners.append(self._note)
         self._wish: str | None = None
 
-    def _note(self, record: Message) -> None:
-        if record["t"] == "doc":
-            self._outcomes.append({name: record[name] for name in ("t", "s", "sec", "et")
-                                   if name in record})  # fmt: skip
+    def _note(self, event: Event) -> None:
+        if isinstance(event, DocSettled):
+            self._outcomes.append(encode(event))
 
     def command(self, name: str) -> None:
         """Obey "cancel" or "pause" as soon as the batch has begun; both end the process."""

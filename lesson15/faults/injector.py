@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 from lesson15.errors import FaultPlanError, StorageError
+from lesson15.events import FaultInjected, now
 from lesson15.faults.control import FaultControl
 from lesson15.faults.plan import FaultPlan, FaultRule
 from lesson15.faults.points import FaultKind, FaultPoint
@@ -46,11 +46,10 @@ class FaultInjector:
 
     Args:
         control: where the plan comes from and the counts go.
-        announce: gets a record ``{"t": "fault", "point", "kind", "id", "at"}`` of each fault, on
-            the thread that it strikes, before it does.
+        announce: is told of each fault, on the thread that it strikes, before it does.
     """
 
-    def __init__(self, control: FaultControl, announce: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, control: FaultControl, announce: Callable[[FaultInjected], None]) -> None:
         self._control = control
         self._announce = announce
         self._lock = threading.Lock()
@@ -73,11 +72,11 @@ class FaultInjector:
 
     def _look(self) -> None:
         """Adopt the plan in the control file if that was replaced."""
-        now = time.monotonic()
-        if now < self._next_look:
+        looked_at = time.monotonic()
+        if looked_at < self._next_look:
             return
         with self._lock:
-            self._next_look = now + _LOOK_SECONDS
+            self._next_look = looked_at + _LOOK_SECONDS
             try:
                 status = os.stat(self._control.path)  # noqa: PTH116 - on the way of each document
                 seen = (status.st_ino, status.st_mtime_ns)
@@ -113,10 +112,7 @@ class FaultInjector:
             self._counts.update(f"{point}:{fault.kind}" for fault in faults)
         for fault in faults:
             log.info("fault", point=point.value, kind=fault.kind.value, doc_id=document)
-            self._announce(
-                {"t": "fault", "point": point.value, "kind": fault.kind.value, "id": document,
-                 "at": time.time()}
-            )  # fmt: skip
+            self._announce(FaultInjected(point.value, fault.kind.value, document, now()))
         if faults:
             self._publish_soon()
         return faults

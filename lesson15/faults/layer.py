@@ -11,6 +11,7 @@ from lesson15.documents.isolation import ParserPool
 from lesson15.embedding import Embedder
 from lesson15.embedding.batcher import MicroBatcher
 from lesson15.errors import UsageError
+from lesson15.events import encode
 from lesson15.faults.control import FaultControl
 from lesson15.faults.documents import (
     D,
@@ -55,7 +56,7 @@ class FaultLayer:
                 f"{folder.root}. Make one with FaultControl({str(folder.root.parent)!r}, "
                 f"{folder.batch_id!r})."
             )
-        self._injector = FaultInjector(control, announce)
+        self._injector = FaultInjector(control, lambda event: announce(encode(event)))  # border
         self._effects = Effects(self._injector)
 
     def file_system(self, fs: FileSystem) -> FileSystem:

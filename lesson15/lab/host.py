@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lesson15.checkpoint.journal import Record
 from lesson15.engine.processor import BatchProcessor
 from lesson15.errors import Lesson15Error
+from lesson15.events import encode
 from lesson15.faults import FaultControl
 from lesson15.lab.spec import BatchSpec
 from lesson15.models import BatchStatus, ProgressInfo
@@ -40,7 +41,7 @@ class EngineHost:
             settings=Settings(retry_delay=spec.retry_delay),
             faults=FaultControl(spec.state_dir, spec.batch_id),
         )
-        self._processor.listeners.append(self._events.append)
+        self._processor.listeners.append(lambda event: self._events.append(encode(event)))
         self._processor.progress_callbacks.append(self._note_progress)
         self._loop = asyncio.new_event_loop()
         self._work: asyncio.Task[dict[str, Any]] | None = None

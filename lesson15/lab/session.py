@@ -24,6 +24,7 @@ from lesson15.checkpoint.layout import is_locked
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.engine.processor import new_batch_id
 from lesson15.errors import BatchNotFoundError, SessionError
+from lesson15.events import decode
 from lesson15.lab.environment import environment
 from lesson15.lab.host import EngineHost, Task
 from lesson15.lab.spec import BatchSpec
@@ -306,7 +307,7 @@ class BatchSession:
             elif record["t"] == "status":
                 self._set_status(record["status"])
             else:
-                self.view.fold(record)
+                self.view.fold(decode(record))
         if over is not None:
             self.report = over.get("report")
             self._end(over["status"], over.get("error"))

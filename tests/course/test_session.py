@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from lesson15.errors import BatchNotFoundError, PathNotFoundError, SessionError
+from lesson15.events import Committed, DocRemoved, DocSettled, DocStarted
 from lesson15.faults import FaultControl, FaultPlan, FaultRule
 from lesson15.lab import BatchSession
 from lesson15.lab.environment import environment
@@ -240,13 +241,13 @@ def test_what_is_not_possible_is_refused(
 
 def test_view_folds_events() -> None:
     view = BatchView(["a", "b"])
-    view.fold({"t": "started", "id": "a", "at": time.time() - 1, "w": 3})
+    view.fold(DocStarted("a", 3, time.time() - 1))
     assert view.counts() | {"pending": 1, "running": 1} == view.counts()
     assert view.in_work()[0][0] == 3
-    view.fold({"t": "doc", "id": "a", "s": "failed", "et": "ValueError", "n": 0})
-    view.fold({"t": "doc", "id": "c", "s": "done", "n": 1})  # one that was not known before
-    view.fold({"t": "gone", "id": "b"})
-    view.fold({"t": "commit", "n": 1})
+    view.fold(DocSettled(doc_id="a", status=DocStatus.FAILED, error_type="ValueError"))
+    view.fold(DocSettled(doc_id="c", status=DocStatus.DONE, chunks=1))  # not known before
+    view.fold(DocRemoved(doc_id="b"))
+    view.fold(Committed(1, time.time()))
     assert [view.status(doc_id) for doc_id in view.doc_ids] == [
         DocStatus.FAILED, DocStatus.REMOVED, DocStatus.DONE]  # fmt: skip
     assert view.errors == {"ValueError": 1}

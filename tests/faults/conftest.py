@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lesson15 import BatchProcessor
+from lesson15.events import DocSettled, Event, FaultInjected
 from lesson15.faults import FaultPlan, FaultRule
 
 
@@ -31,22 +32,23 @@ Run = Callable[..., Any]
 
 @pytest.fixture
 def run(here: Path, make: Callable[..., BatchProcessor]) -> Run:
-    """Runs a batch under rules; the report, with the last record of each document."""
+    """Runs a batch under rules; the report, the last verdict on each document, and the faults."""
 
     async def run(*rules: FaultRule, batch: str = "b", seed: int = 15, **options: Any) -> Any:
         options.setdefault("max_concurrent", 2)
         processor = make(faults=plan(*rules, seed=seed), **options)
-        records: dict[str, dict[str, Any]] = {}
-        faults: list[dict[str, Any]] = []
+        verdicts: dict[str, DocSettled] = {}
+        faults: list[FaultInjected] = []
 
-        def note(record: dict[str, Any]) -> None:
-            if record["t"] == "doc":
-                records[record["id"].removeprefix("docs/")] = record
-            elif record["t"] == "fault":
-                faults.append(record)
+        def note(event: Event) -> None:
+            match event:
+                case DocSettled(doc_id=doc_id):
+                    verdicts[doc_id.removeprefix("docs/")] = event
+                case FaultInjected():
+                    faults.append(event)
 
         processor.listeners.append(note)
         report = await processor.process_batch(["docs"], batch)
-        return report, records, faults
+        return report, verdicts, faults
 
     return run

@@ -14,6 +14,7 @@ from lesson15 import BatchProcessor, CheckpointManager, verify
 from lesson15.embedding import HashingEmbedder
 from lesson15.engine.work import DocumentOutcome, SourceDocument
 from lesson15.errors import StorageError
+from lesson15.events import DocSettled, FaultInjected
 from lesson15.faults import FaultControl, FaultPlan
 from lesson15.recovery import POLICY, SYSTEM_ERROR, Action
 from lesson15.settings import Settings
@@ -35,17 +36,17 @@ def check_nothing_is_lost(report: dict[str, Any], state: Path) -> None:
 @pytest.mark.parametrize("kind", [name for name, row in ROWS.items() if row is not SYSTEM_ERROR])
 @pytest.mark.parametrize("point", DOCUMENT_POINTS)
 async def test_policy_errors_follow_the_table(run: Run, state: Path, point: str, kind: str) -> None:
-    report, records, faults = await run(rule(point, kind, documents="d3.txt"))
-    record, row = records["d3.txt"], ROWS[kind]
-    assert record["try"] == row.retries + 1
-    assert record["s"] == ("skipped" if row.action is Action.SKIP else "failed")
+    report, verdicts, faults = await run(rule(point, kind, documents="d3.txt"))
+    verdict, row = verdicts["d3.txt"], ROWS[kind]
+    assert verdict.attempts == row.retries + 1
+    assert verdict.status == ("skipped" if row.action is Action.SKIP else "failed")
     assert len(faults) == row.retries + 1
-    assert {(fault["point"], fault["kind"], fault["id"]) for fault in faults} == {
+    assert {(fault.point, fault.fault, fault.doc_id) for fault in faults} == {
         (point, kind, "docs/d3.txt")
     }
-    assert all(abs(fault["at"] - time.time()) < 60 for fault in faults)
+    assert all(abs(fault.at - time.time()) < 60 for fault in faults)
     assert report["processed_docs"] == 9  # the others are unaffected
-    assert sum("try" in records[f"d{number}.txt"] for number in range(10)) == 1
+    assert all(verdicts[f"d{n}.txt"].attempts == 1 for n in range(10) if n != 3)
     check_nothing_is_lost(report, state)
     assert FaultControl(state, "b").fired == {f"{point}:{kind}": row.retries + 1}
 
@@ -62,11 +63,11 @@ async def test_a_system_error_aborts_and_resumes(
 
 
 async def test_a_passing_fault_is_retried_to_success(run: Run, state: Path) -> None:
-    report, records, _ = await run(
+    report, verdicts, _ = await run(
         rule("embed", "network_timeout", documents="d3.txt", times=2),
         rule("read", "out_of_memory", documents="d4.txt", times=1),
     )
-    assert (records["d3.txt"]["try"], records["d4.txt"]["try"]) == (3, 2)
+    assert (verdicts["d3.txt"].attempts, verdicts["d4.txt"].attempts) == (3, 2)
     assert report["processed_docs"] == 10
     check_nothing_is_lost(report, state)
 
@@ -77,8 +78,10 @@ async def test_out_of_memory_lowers_concurrency(here: Path, make: Any, state: Pa
     )
     limits: list[int] = []
     processor.listeners.append(
-        lambda record: (
-            limits.append(processor._runs["b"].limit.current) if record["t"] == "doc" else None
+        lambda event: (
+            limits.append(processor._runs["b"].limit.current)
+            if isinstance(event, DocSettled)
+            else None
         )
     )
     report = await processor.process_batch(["docs"], "b")
@@ -93,31 +96,31 @@ async def test_out_of_memory_lowers_concurrency(here: Path, make: Any, state: Pa
 async def test_the_parser_process_is_what_dies(
     run: Run, state: Path, point: str, kind: str, part: str
 ) -> None:
-    report, records, _ = await run(
+    report, verdicts, _ = await run(
         rule(point, kind, documents="d3.txt"),
         settings=Settings(retry_delay=0, parse_timeout=3),  # long for the others on a busy machine
     )
-    assert part in records["d3.txt"]["err"]
-    assert records["d3.txt"]["try"] == 2
+    assert part in verdicts["d3.txt"].error
+    assert verdicts["d3.txt"].attempts == 2
     assert report["processed_docs"] == 9
     check_nothing_is_lost(report, state)
 
 
 async def test_memory_runs_out_inside_the_parser_process(run: Run) -> None:
-    _, records, _ = await run(rule("parse", "out_of_memory", documents="d3.txt"))
-    assert records["d3.txt"]["et"] == "OutOfMemoryError"
-    assert "while parsing" in records["d3.txt"]["err"]  # the parser's own words
+    _, verdicts, _ = await run(rule("parse", "out_of_memory", documents="d3.txt"))
+    assert verdicts["d3.txt"].error_type == "OutOfMemoryError"
+    assert "while parsing" in verdicts["d3.txt"].error  # the parser's own words
 
 
 async def test_a_hanging_model_is_left_behind(run: Run, state: Path) -> None:
-    report, records, _ = await run(
+    report, verdicts, _ = await run(
         rule("embed", "hang", documents="d3.txt", times=1),
         rule("embed", "hang", documents="d5.txt"),
         settings=Settings(retry_delay=0, embed_timeout=1, embed_batch_chunks=1),
     )
-    assert records["d3.txt"]["try"] == 2
-    assert records["d5.txt"]["try"] == 4
-    assert "LESSON15_EMBED_TIMEOUT" in records["d5.txt"]["err"]
+    assert verdicts["d3.txt"].attempts == 2
+    assert verdicts["d5.txt"].attempts == 4
+    assert "LESSON15_EMBED_TIMEOUT" in verdicts["d5.txt"].error
     assert report["processed_docs"] == 9
     check_nothing_is_lost(report, state)
 
@@ -144,9 +147,9 @@ async def test_the_same_seed_gives_the_same_run(run: Run, state: Path, concurren
 
     async def verdicts(batch: str, at_once: int, seed: int) -> dict[str, tuple[str, int]]:
         options = {"max_concurrent": at_once, "batch": batch, "seed": seed}
-        report, records, _ = await run(*rules, **options)
-        assert len(records) == report["total_docs"] == 12
-        return {name: (record["s"], record.get("try", 1)) for name, record in records.items()}
+        report, verdicts, _ = await run(*rules, **options)
+        assert len(verdicts) == report["total_docs"] == 12
+        return {name: (one.status.value, one.attempts) for name, one in verdicts.items()}
 
     first = await verdicts("b", concurrency, 15)
     assert await verdicts("c", 4, 15) == first
@@ -198,7 +201,7 @@ async def test_an_embedder_of_several_threads_remains_one(run: Run) -> None:
 async def test_a_hang_ends_when_the_plan_is_cleared(here: Path, make: Any, state: Path) -> None:
     processor: BatchProcessor = make(faults=plan(rule("result", "hang", documents="d3.txt")))
     hanging = asyncio.Event()
-    processor.listeners.append(lambda r: hanging.set() if r["t"] == "fault" else None)
+    processor.listeners.append(lambda e: hanging.set() if isinstance(e, FaultInjected) else None)
     batch = asyncio.create_task(processor.process_batch(["docs"], "b"))
     await asyncio.wait_for(hanging.wait(), 20)
     await asyncio.sleep(0.2)
@@ -222,7 +225,7 @@ async def test_faults_begin_and_end_while_the_batch_runs(
     processor: BatchProcessor = make(work=work, faults=control, fingerprint=lambda path: None)
     settled: dict[str, str] = {}
     processor.listeners.append(
-        lambda r: settled.update({r["id"]: r["s"]}) if r["t"] == "doc" else None
+        lambda e: settled.update({e.doc_id: e.status}) if isinstance(e, DocSettled) else None
     )
     names = [f"d{number}" for number in range(30)]
 

@@ -14,6 +14,7 @@ import pytest
 
 from lesson15 import CheckpointManager, verify
 from lesson15.errors import CheckpointWriteError, CorruptCheckpointError, StorageError, UsageError
+from lesson15.events import FaultInjected
 from lesson15.faults import FaultControl, FaultPlan, FaultPoint, FaultRule
 from lesson15.faults.points import ALLOWED
 from tests.crash import oracle
@@ -104,7 +105,7 @@ async def test_an_fsync_that_lied_does_no_harm_to_a_process_that_lives(
 ) -> None:
     report, _, faults = await run(rule("fsync", "unflushed_write", rate=0.5))
     assert len(faults) > 3
-    assert {fault["id"] for fault in faults} > {"folder"}
+    assert {fault.doc_id for fault in faults} > {"folder"}
     assert report["processed_docs"] == 10
     assert verify("b", state).is_clean
 
@@ -212,7 +213,9 @@ async def test_cancelling_waits_for_the_commit_that_runs(
         )
     )
     batch = asyncio.create_task(processor.process_batch(["docs"], "b"))
-    processor.listeners.append(lambda r: batch.cancel() if r.get("kind") == "delay" else None)
+    processor.listeners.append(
+        lambda e: batch.cancel() if isinstance(e, FaultInjected) and e.fault == "delay" else None
+    )
     with pytest.raises(CheckpointWriteError):
         await batch
     assert CheckpointManager(state).load_checkpoint("b").processed_docs > 0
