@@ -84,8 +84,9 @@ class BatchView:
     def _settle(self, event: DocSettled) -> None:
         doc_id, status = event.doc_id, event.status
         self._set(doc_id, status)
+        is_known = self.details.get(doc_id) == event  # read from the journal, before it was told
         self.details[doc_id] = event
-        if status is not DocStatus.DONE:
+        if status is not DocStatus.DONE and not is_known:
             self.errors[event.error_type or "error"] += 1
         if doc_id in self._in_work:
             worker, start = self._in_work.pop(doc_id)

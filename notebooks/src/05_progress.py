@@ -142,10 +142,10 @@ if session.status == "new":
 session.wait_for(lambda: session.view.settled >= 40 or not session.is_active)
 if session.status == "running":
     session.pause()
-    session.wait_for(lambda: session.view.count("running") == 0)
+    session.wait_for(lambda: session.status == "paused" and not session.view.count("running"))
     print(session.status, session.view.counts())
     faults.levels = {}
-    session.resume()
+    session.unpause()
 session.wait()
 print(session.status, session.view.counts())
 assert session.view.count("done") == 150

@@ -62,7 +62,7 @@ print("as a new kernel sees it:", session.status, session.view.counts())
 # %%
 console = InstructorConsole(session)
 console.faults.clear()
-if session.status in ("killed", "interrupted", "cancelled", "aborted"):
+if session.status in ("killed", "interrupted", "busy", "cancelled", "aborted"):
     session.resume()
 session.wait()
 print("after the resume:", session.view.counts())
