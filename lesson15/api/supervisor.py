@@ -281,11 +281,11 @@ class Supervisor:
         settings = self._engine.model_copy(
             update={"state_dir": folder.batches, "document_roots": tuple(roots)}
         )
-        request = _request(job, settings, self._settings)
+        request = _request(job, settings, self._settings, folder)
         end = Ended(State.CANCELLED)
         for attempt in range(MAX_WORKERS_PER_JOB):
             await asyncio.sleep(attempt)
-            host = HostProcess(request, lambda messages: self._hear(job, messages), folder.files)
+            host = HostProcess(request, lambda messages: self._hear(job, messages))
             self._hosts[job.key] = host
             wanted = await self._get(job.key)
             if wanted.state is not State.RUNNING or self._is_stopping:
@@ -346,7 +346,7 @@ class Supervisor:
         task.add_done_callback(self._notices.discard)
 
 
-def _request(job: Job, settings: Settings, service: ServiceSettings) -> Request:
+def _request(job: Job, settings: Settings, service: ServiceSettings, folder: UserFolder) -> Request:
     """What a host is asked for; the secrets go in clear, as its pipe is private."""
     secrets = {
         name: value.get_secret_value() for name, value in settings if isinstance(value, SecretStr)
@@ -359,9 +359,9 @@ def _request(job: Job, settings: Settings, service: ServiceSettings) -> Request:
         settings.model_dump(mode="json", include=set(names)),
         is_retry=job.kind is JobKind.RETRY,
         interval=1 / service.events_per_second,
-        kinds=[DocSettled.kind],
         obeys_faults=service.allow_faults,
-        pause_ends=True,  # a paused batch keeps no process, so that others have its place
+        pause_ends=True,  # so that others have its place
+        folder=str(folder.files),
         log_level=service.log_level,
     )
 

@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from lesson15.engine.processor import BatchProcessor
 from lesson15.errors import BatchLockedError, BatchNotFoundError, Lesson15Error
-from lesson15.events import Event, Paused, RunOpened
+from lesson15.events import Event, RunOpened
 from lesson15.faults import FaultControl
 from lesson15.host.protocol import Ended, LogLine, Message, Progress, Request, pack, unpack
 from lesson15.host.states import Command, State
@@ -39,20 +39,21 @@ class EngineHost:
         self._outbox: list[Message] = []
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[Command] = []
-        self._paused = asyncio.Event()
         self._processor: BatchProcessor | None = None
         self.is_open = False
 
     async def run(self) -> Ended:
-        """Do the task; how it ended is returned, never raised.
-
-        With ``pause_ends`` a pause leaves the engine as it stands: the process must end then.
-        """
-        work = asyncio.create_task(self._work())
-        pause = asyncio.create_task(self._paused.wait())
-        await asyncio.wait({work, pause}, return_when=asyncio.FIRST_COMPLETED)
-        pause.cancel()
-        end = await _end_of(work) if work.done() else Ended(State.PAUSED)
+        """Do the task; how it ended is returned, never raised."""
+        try:
+            report = await self._work()
+            state = State(report["status"])
+            # To retry failed documents leaves the batch as it was: perhaps interrupted.
+            end = Ended(State.INTERRUPTED if state.is_active else state, report=report)
+        except asyncio.CancelledError:
+            end = Ended(State.CANCELLED)
+        except Exception as error:  # noqa: BLE001 - told to whoever watches
+            kind = "" if isinstance(error, Lesson15Error) else f"{type(error).__name__}: "
+            end = Ended(State.ABORTED, f"{kind}{error}")
         self._flush()
         return end
 
@@ -68,10 +69,9 @@ class EngineHost:
         settings = Settings(**self._request.settings)
         faults = FaultControl(settings.state_dir, self._request.batch_id)
         self._processor = processor = BatchProcessor(
-            settings=settings,
-            faults=faults if self._request.obeys_faults else None,
+            settings=settings, faults=faults if self._request.obeys_faults else None,
             **self._request.options,
-        )
+        )  # fmt: skip
         processor.listeners.append(self._note)
         patiently = AsyncRetrying(
             retry=retry_if_exception_type(BatchLockedError), wait=wait_fixed(0.5),
@@ -90,8 +90,7 @@ class EngineHost:
         return await processor.process_batch(paths, batch_id)
 
     def _note(self, event: Event) -> None:
-        if self._request.kinds is None or event.kind in self._request.kinds:
-            self._outbox.append(event)
+        self._outbox.append(event)
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._request.interval, self._flush)
@@ -99,8 +98,6 @@ class EngineHost:
             self.is_open = True
             for command in self._waiting:
                 self.command(command)
-        elif isinstance(event, Paused) and self._request.pause_ends:
-            self._paused.set()
 
     def _flush(self) -> None:
         if self._timer is not None:
@@ -110,22 +107,9 @@ class EngineHost:
         if processor is not None and (tracker := processor.progress(batch_id)) is not None:
             state = processor.active_batches[batch_id]
             self._outbox.append(Progress(state, tracker.get_eta(), round(tracker.rate, 2)))
-        messages, self._outbox = self._outbox, []
-        if messages:
+        if self._outbox:
+            messages, self._outbox = self._outbox, []
             self._emit(messages)
-
-
-async def _end_of(work: asyncio.Task[dict[str, Any]]) -> Ended:
-    try:
-        report = await work
-    except asyncio.CancelledError:
-        return Ended(State.CANCELLED)
-    except Exception as error:  # noqa: BLE001 - told to whoever watches
-        kind = "" if isinstance(error, Lesson15Error) else f"{type(error).__name__}: "
-        return Ended(State.ABORTED, f"{kind}{error}")
-    state = State(report["status"])
-    # To retry failed documents leaves the batch as it was, and it may have been interrupted.
-    return Ended(State.INTERRUPTED if state.is_active else state, report=report)
 
 
 class Outlet(logging.Handler):
@@ -134,14 +118,12 @@ class Outlet(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._pipe = os.fdopen(os.dup(1), "wb")
-        self._writing = threading.Lock()
         os.dup2(2, 1)
 
     def send(self, messages: list[Message]) -> None:
         """Send ``messages``, from any thread."""
-        lines = b"".join(map(pack, messages))
-        with self._writing, suppress(BrokenPipeError):  # the reader of stdin notices that as well
-            self._pipe.write(lines)
+        with suppress(BrokenPipeError):  # the reader of stdin notices that as well
+            self._pipe.write(b"".join(map(pack, messages)))
             self._pipe.flush()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -165,7 +147,7 @@ async def _serve(request: Request, outlet: Outlet) -> None:
 
     threading.Thread(target=obey, daemon=True).start()
     outlet.send([await host.run()])
-    os._exit(0)  # past the reader of stdin, and an engine that is paused
+    os._exit(0)  # past the reader of stdin, which would wait on
 
 
 if __name__ == "__main__":

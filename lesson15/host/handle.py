@@ -7,9 +7,9 @@ import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
-from pathlib import Path
 
 from lesson15.children import cause_of_end, child_environment
+from lesson15.events import Paused
 from lesson15.host.protocol import Ended, Message, Request, pack, unpack
 from lesson15.host.states import Command, State
 
@@ -18,18 +18,13 @@ _STDERR_BYTES = 2000
 
 
 class HostProcess:
-    """An EngineHost in a child process, for one event loop.
-
-    ``hear`` gets its messages, some at a time; ``folder`` is its working folder.
-    """
+    """An EngineHost in a child process; ``hear`` gets its messages. Use it on one event loop."""
 
     COMMAND = (sys.executable, "-P", "-m", "lesson15.host.child")
 
-    def __init__(
-        self, request: Request, hear: Callable[[list[Message]], None], folder: Path | None = None
-    ) -> None:
+    def __init__(self, request: Request, hear: Callable[[list[Message]], None]) -> None:
+        self._request = request
         self._hear = hear
-        self._folder = folder
         self._unsent = pack(request)
         self._process: Process | None = None
         self._is_killed = False
@@ -39,8 +34,8 @@ class HostProcess:
         """Start the process and see it to its end; raises OSError if it cannot be started."""
         with tempfile.TemporaryFile() as stderr:
             self._process = process = await asyncio.create_subprocess_exec(
-                *self.COMMAND,
-                stdin=PIPE, stdout=PIPE, stderr=stderr, cwd=self._folder, env=child_environment(),
+                *self.COMMAND, stdin=PIPE, stdout=PIPE, stderr=stderr,
+                cwd=self._request.folder, env=child_environment(),
                 start_new_session=True,  # what interrupts this process must not interrupt the batch
             )  # fmt: skip
             self.pid = process.pid
@@ -86,7 +81,11 @@ class HostProcess:
             if b"\n" in data:
                 *lines, rest = rest.split(b"\n")
                 messages = [unpack(line) for line in lines]
-                if isinstance(messages[-1], Ended):
-                    end = messages.pop()
-                self._hear(messages)
+                self._hear([message for message in messages if not isinstance(message, Ended)])
+                for message in messages:
+                    if isinstance(message, Ended):
+                        end = message
+                    elif isinstance(message, Paused) and self._request.pause_ends:
+                        end = Ended(State.PAUSED)
+                        self.kill()  # there is nothing else to keep
         return end

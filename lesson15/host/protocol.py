@@ -19,23 +19,17 @@ from lesson15.models import BatchState
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One run of one batch, or of its dead-letter list: ``is_retry``.
-
-    ``paths`` are what to go on with, or to begin with; None: what the batch was made of.
-    ``settings`` are for Settings, ``options`` for BatchProcessor. At least ``interval`` seconds lie
-    between two reports. ``kinds`` are the kinds of events to report, None for all. With
-    ``pause_ends`` the process ends as soon as a pause is durable.
-    """
+    """One run of one batch."""
 
     batch_id: str
-    paths: list[str] | None
-    settings: dict[str, Any]
-    options: dict[str, Any]
-    is_retry: bool = False
-    interval: float = 0.05
-    kinds: list[str] | None = None
-    obeys_faults: bool = False
-    pause_ends: bool = False
+    paths: list[str] | None  # to go on with, or to begin with; None: what the batch was made of
+    settings: dict[str, Any]  # for Settings
+    options: dict[str, Any]  # for BatchProcessor
+    is_retry: bool = False  # work on the dead-letter list, and nothing else
+    interval: float = 0.05  # seconds between two reports, at least
+    obeys_faults: bool = False  # strike as the batch's FaultControl says
+    pause_ends: bool = False  # the process, once a pause is durable
+    folder: str | None = None  # the working folder of the process
     log_level: str = "ERROR"
 
 
