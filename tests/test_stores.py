@@ -19,7 +19,7 @@ from lesson15.errors import CatalogError, UnknownNameError
 from lesson15.events import BlockRef, DocRemoved, DocSettled, Event, RunStarted
 from lesson15.models import BatchState, DocStatus
 from lesson15.stores import VectorStore, open_store
-from lesson15.stores.catalog import IN_TROUBLE, Catalog
+from lesson15.stores.catalog import Catalog
 
 
 def unit(seed: int, count: int = 1) -> np.ndarray:

@@ -6,24 +6,15 @@ import json
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal, cast, get_args
 
 from lesson15.api.database import Database
+from lesson15.host.states import State
 
-
-class JobState(StrEnum):
-    """What the service is to do with a batch, or has done."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    PAUSED = "paused"
-    CANCELLED = "cancelled"
-    ABORTED = "aborted"
-    FINISHED = "finished"
-
-    @property
-    def is_open(self) -> bool:
-        """It will go on without anybody asking for it."""
-        return self in (JobState.QUEUED, JobState.RUNNING)
+JobState = Literal[
+    State.QUEUED, State.RUNNING, State.PAUSED, State.CANCELLED, State.ABORTED, State.FINISHED
+]
+"""What the service is to do with a batch, or has done."""
 
 
 class JobKind(StrEnum):
@@ -46,7 +37,7 @@ class Job:
     paths: list[str]
     total_files: int
     kind: JobKind = JobKind.PROCESS
-    state: JobState = JobState.QUEUED
+    state: JobState = State.QUEUED
     error: str | None = None
     submitted_at: float = field(default_factory=time.time)
 
@@ -104,7 +95,7 @@ class JobStore:
     def counts(self) -> dict[str, int]:
         """How many jobs there are in each state."""
         rows = self._db.read("SELECT state, COUNT(*) FROM jobs GROUP BY state")
-        return {state.value: 0 for state in JobState} | {row[0]: row[1] for row in rows}
+        return {state.value: 0 for state in get_args(JobState)} | {row[0]: row[1] for row in rows}
 
     def _select(self, where: str, *values: str) -> list[Job]:
         rows = self._db.read(
@@ -113,7 +104,7 @@ class JobStore:
             *values,
         )
         return [
-            Job(row[0], row[1], json.loads(row[2]), row[3], JobKind(row[4]), JobState(row[5]),
-                row[6], row[7])
+            Job(row[0], row[1], json.loads(row[2]), row[3], JobKind(row[4]),
+                cast("JobState", State(row[5])), row[6], row[7])
             for row in rows
         ]  # fmt: skip

@@ -7,19 +7,23 @@ cancellation does not change it back. All of this runs on the server's event loo
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, Literal
 
 import orjson
+from pydantic import SecretStr
 
 from lesson15.api.broadcast import Channel
 from lesson15.api.folders import AllowedRoots, UserFolder
 from lesson15.api.jobs import Job, JobKey, JobKind, JobState, JobStore
 from lesson15.api.settings import ServiceSettings
-from lesson15.api.worker import Message, WorkerHandle
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.view import view_of
 from lesson15.errors import BatchStateError, OwnBatchNotFoundError, TooManyRequestsError
+from lesson15.events import DocSettled
+from lesson15.host.handle import HostProcess
+from lesson15.host.protocol import Ended, LogLine, Message, Progress, Request
+from lesson15.host.states import ALLOWED, Command, State
 from lesson15.logs import get_logger
 from lesson15.models import BatchState
 from lesson15.monitoring.metrics import Metrics
@@ -28,6 +32,11 @@ from lesson15.settings import Settings
 
 log = get_logger(__name__)
 _NOTICE_SECONDS = 5.0
+_STOP_SECONDS = 10.0
+_PARTICIPLES = {
+    Command.PAUSE: "paused", Command.UNPAUSE: "unpaused", Command.CANCEL: "cancelled",
+    Command.RESUME: "resumed", Command.RETRY_FAILED: "retried",
+}  # fmt: skip
 MAX_WORKERS_PER_JOB = 3
 """How often a batch is begun again after its worker died, before it counts as aborted."""
 
@@ -44,8 +53,8 @@ class Supervisor:
         self._metrics = metrics
         self._queue: dict[JobKey, Job] = {}
         self._runs: dict[JobKey, asyncio.Task[None]] = {}
-        self._workers: dict[JobKey, WorkerHandle] = {}
-        self._progress: dict[JobKey, Message] = {}
+        self._hosts: dict[JobKey, HostProcess] = {}
+        self._progress: dict[JobKey, Progress] = {}
         self._channels: dict[JobKey, Channel] = {}
         self._writing = asyncio.Lock()
         self._notices: set[asyncio.Task[None]] = set()
@@ -64,8 +73,14 @@ class Supervisor:
     async def stop(self) -> None:
         """End every worker after a last commit; the next :meth:`start` goes on with its batch."""
         self._is_stopping = True
-        await asyncio.gather(*(worker.stop() for worker in list(self._workers.values())))
-        await asyncio.gather(*self._runs.values(), return_exceptions=True)
+        runs, hosts = list(self._runs.values()), list(self._hosts.values())
+        for host in hosts:
+            host.command(Command.CANCEL)
+        if runs:
+            await asyncio.wait(runs, timeout=_STOP_SECONDS)
+        for host in hosts:
+            host.kill()
+        await asyncio.gather(*runs, return_exceptions=True)
         for channel in self._channels.values():
             channel.close()
         if self._notices:
@@ -95,11 +110,8 @@ class Supervisor:
             OwnBatchNotFoundError, BatchStateError, TooManyRequestsError: it cannot.
         """
         async with self._writing:
-            job = await self._get(key)
-            if job.state.is_open:
-                raise BatchStateError(
-                    batch_id=job.batch_id, status=job.state.value, action="resumed"
-                )
+            is_retry = kind is JobKind.RETRY
+            job = await self._allow(key, Command.RETRY_FAILED if is_retry else Command.RESUME)
             paths, total = source or (job.paths, job.total_files)
             job = replace(job, kind=kind, paths=paths, total_files=total)
             await self._accept(job)
@@ -107,39 +119,39 @@ class Supervisor:
 
     async def pause(self, key: JobKey) -> None:
         """Stop working on a batch until :meth:`unpause`, whatever happens to the server."""
-        await self._halt(key, JobState.PAUSED, "pause")
+        await self._halt(key, State.PAUSED, Command.PAUSE)
 
     async def cancel(self, key: JobKey) -> None:
         """Stop working on a batch; its checkpoint stays."""
-        await self._halt(key, JobState.CANCELLED, "cancel")
+        await self._halt(key, State.CANCELLED, Command.CANCEL)
 
     async def unpause(self, key: JobKey) -> Job:
         """Go on with a paused batch."""
         async with self._writing:
-            job = await self._get(key)
-            if job.state is not JobState.PAUSED:
-                raise BatchStateError(
-                    batch_id=job.batch_id, status=job.state.value, action="unpaused"
-                )
+            job = await self._allow(key, Command.UNPAUSE)
             await self._accept(job)
             return job
 
-    async def _halt(self, key: JobKey, state: JobState, command: str) -> None:
+    async def _halt(
+        self, key: JobKey, state: Literal[State.PAUSED, State.CANCELLED], command: Command
+    ) -> None:
         async with self._writing:
-            job = await self._get(key)
-            if not job.state.is_open and (job.state, state) != (
-                JobState.PAUSED,
-                JobState.CANCELLED,
-            ):
-                raise BatchStateError(
-                    batch_id=job.batch_id, status=job.state.value, action=state.value
-                )
+            job = await self._allow(key, command)
             await asyncio.to_thread(self._jobs.set_state, key, state)
             self._queue.pop(key, None)
-            if key in self._workers:
-                self._workers[key].command(command)
+            if key in self._hosts:
+                self._hosts[key].command(command)
             elif key not in self._runs:
                 self._settle(replace(job, state=state))
+
+    async def _allow(self, key: JobKey, command: Command) -> Job:
+        """The job of ``key``, if ``command`` can be done to it now."""
+        job = await self._get(key)
+        if command not in ALLOWED[job.state]:
+            raise BatchStateError(
+                batch_id=job.batch_id, status=job.state.value, action=_PARTICIPLES[command]
+            )
+        return job
 
     async def _accept(self, job: Job) -> None:
         open_jobs = sum(user == job.user for user, _ in (*self._queue, *self._runs))
@@ -149,7 +161,7 @@ class Supervisor:
         await self._enqueue(job)
 
     async def _enqueue(self, job: Job) -> None:
-        job = replace(job, state=JobState.QUEUED, error=None)
+        job = replace(job, state=State.QUEUED, error=None)
         await asyncio.to_thread(self._jobs.put, job)
         self._queue[job.key] = job
         self._publish(job)
@@ -211,11 +223,16 @@ class Supervisor:
             "eta": None,
             "rate": 0.0,
         }
-        live = self._progress.get(job.key)
-        if live is None:
+        live: dict[str, Any] = {}
+        if (progress := self._progress.get(job.key)) is not None:
+            state = progress.state
+            live = {"eta": progress.eta, "rate": progress.rate, **asdict(state)}
+            live["progress_percent"] = round(state.current_progress, 2)
+        else:
             manager = CheckpointManager(UserFolder.of(self._settings.state_dir, job.user).batches)
             saved = manager.try_load(job.batch_id)
-            live = view_of(manager, saved) if isinstance(saved, BatchState) else {}
+            if isinstance(saved, BatchState):
+                live = view_of(manager, saved)
         view |= {name: live[name] for name in view.keys() & live.keys()}
         return {"batch_id": job.batch_id, "status": job.state.value, **view, "error": job.error}
 
@@ -242,82 +259,75 @@ class Supervisor:
 
     async def _run(self, job: Job) -> None:
         try:
-            await asyncio.to_thread(self._jobs.set_state, job.key, JobState.RUNNING)
-            job = replace(job, state=JobState.RUNNING)
+            await asyncio.to_thread(self._jobs.set_state, job.key, State.RUNNING)
+            job = replace(job, state=State.RUNNING)
             self._publish(job)
             end = await self._work(job)
             if not self._is_stopping:
                 await self._conclude(job, end)
         except Exception as error:  # the queue must go on
             log.exception("a batch could not be run", user=job.user, batch_id=job.batch_id)
-            await self._conclude(job, {"state": "aborted", "error": str(error)})
+            await self._conclude(job, Ended(State.ABORTED, str(error)))
         finally:
-            self._workers.pop(job.key, None)
+            self._hosts.pop(job.key, None)
             self._progress.pop(job.key, None)
             self._runs.pop(job.key, None)
             self._start_some()
 
-    async def _work(self, job: Job) -> Message:
-        """See ``job`` through one worker, or through more if they die."""
+    async def _work(self, job: Job) -> Ended:
+        """See ``job`` through one process, or through more if they die."""
         folder = UserFolder.of(self._settings.state_dir, job.user)
         roots = AllowedRoots(folder, self._settings.allowed_roots).roots
         settings = self._engine.model_copy(
             update={"state_dir": folder.batches, "document_roots": tuple(roots)}
         )
-        end: Message = {}
+        request = _request(job, settings, self._settings, folder)
+        end = Ended(State.CANCELLED)
         for attempt in range(MAX_WORKERS_PER_JOB):
             await asyncio.sleep(attempt)
-            worker = WorkerHandle(
-                job,
-                settings,
-                folder.files,
-                1 / self._settings.events_per_second,
-                lambda message: self._hear(job, message),
-                allow_faults=self._settings.allow_faults,
-            )
-            self._workers[job.key] = worker
+            host = HostProcess(request, lambda messages: self._hear(job, messages))
+            self._hosts[job.key] = host
             wanted = await self._get(job.key)
-            if wanted.state is not JobState.RUNNING or self._is_stopping:
+            if wanted.state is not State.RUNNING or self._is_stopping:
                 break  # stopped while it was being started
-            end = await worker.run()
-            if end["state"] != "died" or self._is_stopping:
+            end = await host.run()
+            if end.state is not State.KILLED or self._is_stopping:
                 break
-            log.error("a worker died", user=job.user, batch_id=job.batch_id, detail=end["error"])
+            log.error(
+                "a worker died",
+                user=job.user, batch_id=job.batch_id, detail=end.error, stderr=end.stderr,
+            )  # fmt: skip
         return end
 
-    def _hear(self, job: Job, message: Message) -> None:
-        if message["t"] == "outcomes":
-            for record in message["records"]:
-                self._metrics.observe(record)
-        else:
-            self._progress[job.key] = message
-            self._publish(job)
+    def _hear(self, job: Job, messages: list[Message]) -> None:
+        for message in messages:
+            match message:
+                case Progress():
+                    self._progress[job.key] = message
+                    self._publish(job)
+                case LogLine(level, fields):
+                    rest = {name: fields[name] for name in fields if name != "event"}
+                    log.log(level, str(fields.get("event", "")), **rest)
+                case DocSettled():
+                    self._metrics.observe(message)
 
-    async def _conclude(self, job: Job, end: Message) -> None:
+    async def _conclude(self, job: Job, end: Ended) -> None:
         """Write how ``job`` ended, unless its user wanted something else meanwhile."""
         async with self._writing:
             wanted = (await self._get(job.key)).state
-            state, error = end.get("state"), end.get("error")
-            # A retry leaves the batch's own status as it was, which a killed server left running.
-            is_retried = job.kind is JobKind.RETRY and state == "running"
-            if state == "finished" or is_retried:
-                ended = JobState.FINISHED
-            elif wanted is not JobState.RUNNING:
-                ended = wanted
-            else:
-                ended = JobState.ABORTED
-            if wanted is JobState.QUEUED:  # wanted again already
+            ended = _state_after(job, end, wanted)
+            if wanted is State.QUEUED:  # wanted again already
                 return
             if ended is not wanted:
-                await asyncio.to_thread(self._jobs.set_state, job.key, ended, error)
+                await asyncio.to_thread(self._jobs.set_state, job.key, ended, end.error)
             self._progress.pop(job.key, None)
-            self._settle(replace(job, state=ended, error=error))
+            self._settle(replace(job, state=ended, error=end.error))
 
     def _settle(self, job: Job) -> None:
         """Tell those who watch that ``job`` has come to rest."""
         self._publish(job)
         self._channels.pop(job.key).close()
-        if job.state is not JobState.PAUSED:
+        if job.state is not State.PAUSED:
             log.info("a batch ended", user=job.user, batch_id=job.batch_id, state=job.state.value)
             self._metrics.batches_ended.labels(job.state.value).inc()
             self._notify(job)
@@ -334,3 +344,38 @@ class Supervisor:
         task = asyncio.create_task(tell())
         self._notices.add(task)
         task.add_done_callback(self._notices.discard)
+
+
+def _request(job: Job, settings: Settings, service: ServiceSettings, folder: UserFolder) -> Request:
+    """What a host is asked for; the secrets go in clear, as its pipe is private."""
+    secrets = {
+        name: value.get_secret_value() for name, value in settings if isinstance(value, SecretStr)
+    }
+    names = ("state_dir", "max_concurrent", "checkpoint_interval")
+    return Request(
+        job.batch_id,
+        job.paths,
+        settings.model_dump(mode="json") | secrets,
+        settings.model_dump(mode="json", include=set(names)),
+        is_retry=job.kind is JobKind.RETRY,
+        interval=1 / service.events_per_second,
+        obeys_faults=service.allow_faults,
+        pause_ends=True,  # so that others have its place
+        folder=str(folder.files),
+        log_level=service.log_level,
+    )
+
+
+def _state_after(job: Job, end: Ended, wanted: JobState) -> JobState:
+    """The state of a job whose host ended so, and whose user wants it to be ``wanted``."""
+    if end.state is State.FINISHED:
+        return State.FINISHED
+    if wanted is not State.RUNNING:
+        return wanted
+    if job.kind is JobKind.RETRY and end.report is not None:  # the batch is as it was before
+        if end.state is State.CANCELLED:
+            return State.CANCELLED
+        report = end.report
+        settled = sum(report[f"{name}_docs"] for name in ("processed", "failed", "skipped"))
+        return State.FINISHED if settled == report["total_docs"] else State.ABORTED
+    return State.ABORTED

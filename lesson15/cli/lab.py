@@ -31,8 +31,8 @@ def lab(
     """
     if find_spec("jupyterlab") is None:
         raise MissingDependencyError(feature="lesson15 lab", package="lesson15[course]")
+    from lesson15.children import child_environment
     from lesson15.course.material import course_root
-    from lesson15.lab.environment import environment
 
     copied = copy_notebooks(course_root() / "notebooks", folder)
     print(f"{folder}: {copied} notebooks copied, the others were there.", file=sys.stderr)
@@ -43,7 +43,7 @@ def lab(
         *(["--allow-root"] if os.geteuid() == 0 else []),  # in a container; it listens on loopback
     ]  # fmt: skip
     try:
-        raise typer.Exit(subprocess.run(command, env=environment(), check=False).returncode)  # noqa: S603 - fixed
+        raise typer.Exit(subprocess.run(command, env=child_environment(), check=False).returncode)  # noqa: S603 - fixed
     except KeyboardInterrupt:  # Ctrl-C reached Jupyter as well, which asks and ends
         raise typer.Exit(0) from None
 

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lesson15.cli.common import AsJson, BatchId, StateDir, app, print_json, state_folder
-from lesson15.events import Record
+from lesson15.events import (
+    AttemptFailed,
+    Committed,
+    DocSettled,
+    Event,
+    FaultInjected,
+    LimitChanged,
+    RunEnded,
+    RunStarted,
+    ServiceBack,
+    ServiceLost,
+    TotalCounted,
+    encode,
+)
 from lesson15.replay import Recording
 
 if TYPE_CHECKING:
@@ -46,8 +59,8 @@ def replay(
     stop = max(start, n if last is None else last)
     if as_json:
         events = [
-            {"event": number, **record}
-            for number, record in enumerate(recording.events(start, stop), start + 1)
+            {"event": number, **encode(event)}
+            for number, event in enumerate(recording.events(start, stop), start + 1)
         ]
         print_json({**summary, "events": events})
         return
@@ -62,14 +75,14 @@ def _summary(recording: Recording, n: int) -> dict[str, Any]:
     state = recording.seek(n)
     kinds: dict[str, int] = {}
     workers: dict[int, dict[str, Any]] = {}
-    for record in recording.events(0, n):
-        kinds[record["t"]] = kinds.get(record["t"], 0) + 1
-        if record.get("w") is not None:
+    for event in recording.events(0, n):
+        kinds[event.kind] = kinds.get(event.kind, 0) + 1
+        if isinstance(event, DocSettled) and event.worker is not None:
             worker = workers.setdefault(
-                record["w"], {"worker": record["w"], "documents": 0, "busy_seconds": 0.0}
+                event.worker, {"worker": event.worker, "documents": 0, "busy_seconds": 0.0}
             )
             worker["documents"] += 1
-            worker["busy_seconds"] = round(worker["busy_seconds"] + record["sec"], 6)
+            worker["busy_seconds"] = round(worker["busy_seconds"] + event.seconds, 6)
     return {
         "batch_id": recording.batch_id,
         "at": n,
@@ -93,15 +106,16 @@ def _print_timeline(recording: Recording, start: int, stop: int) -> None:
         is_long = name in ("document", "note")
         table.add_column(name, justify="left" if is_long else "right", no_wrap=not is_long)
     begin = recording.time(0)
-    for number, record in enumerate(recording.events(start, stop), start + 1):
+    for number, event in enumerate(recording.events(start, stop), start + 1):
+        settled = event if isinstance(event, DocSettled) else None
         table.add_row(
             str(number),
-            f"{record['at'] - begin:+.3f}" if "at" in record else "",
-            record["t"],
-            _line(_tail(record.get("id") or "")),
-            str(record.get("w", "")),
-            f"{record['sec']:.3f}" if "sec" in record else "",
-            _line(_note(record)),
+            "" if event.at is None else f"{event.at - begin:+.3f}",
+            event.kind,
+            _line(_tail(getattr(event, "doc_id", None) or "")),
+            "" if settled is None or settled.worker is None else str(settled.worker),
+            "" if settled is None else f"{settled.seconds:.3f}",
+            _line(_note(event)),
         )
     Console(markup=False, highlight=False).print(table)
     if stop - start < len(recording):
@@ -120,27 +134,40 @@ def _tail(doc_id: str) -> str:
     return doc_id if len(doc_id) <= _NAME_CHARS else "…" + doc_id[1 - _NAME_CHARS :]
 
 
-def _note(record: Record) -> str:
-    """What is particular about a record, in words."""
-    kind = record["t"]
-    if kind == "doc":
-        parts = [record["s"], f"{record['n']} chunks"]
-        if record.get("try", 1) > 1:
-            parts.append(f"{record['try']} attempts")
-        if "was" in record:
-            parts.append(f"was {record['was']}")
-        return ", ".join(parts) + (f": {record['err']}" if "err" in record else "")
-    if kind == "retry":
-        return f"attempt {record['try']}, after {record['policy']}: {record['err']}"
-    if kind == "limit":
-        return f"at most {record['n']} in work: {record['why']}"
-    if kind == "fault":
-        return f"{record['kind']} at {record['point']}"
-    if kind == "run":
-        return f"process {record['pid']}"
-    if kind == "end":
-        return f"{record['status']} after {record['seconds']} s"
-    return f"{record['n']}" if "n" in record else ""
+def _note(event: Event) -> str:
+    """What is particular about an event, in words."""
+    match event:
+        case DocSettled():
+            return _verdict(event)
+        case AttemptFailed():
+            return f"attempt {event.attempt}, after {event.policy}: {event.error}"
+        case LimitChanged():
+            return f"at most {event.limit} in work: {event.reason}"
+        case FaultInjected():
+            return f"{event.fault} at {event.point}"
+        case RunStarted():
+            return f"process {event.pid}"
+        case RunEnded():
+            return f"{event.status} after {event.seconds} s"
+        case ServiceLost():
+            return f"{event.service} does not answer: {event.error}"
+        case ServiceBack():
+            return f"{event.service} answers again after {event.seconds} s"
+        case TotalCounted():
+            return f"{event.total}"
+        case Committed():
+            return f"{event.number}"
+        case _:
+            return ""
+
+
+def _verdict(event: DocSettled) -> str:
+    parts = [event.status.value, f"{event.chunks} chunks"]
+    if event.attempts > 1:
+        parts.append(f"{event.attempts} attempts")
+    if event.previous_status is not None:
+        parts.append(f"was {event.previous_status}")
+    return ", ".join(parts) + (f": {event.error}" if event.error is not None else "")
 
 
 def _print_summary(summary: dict[str, Any], total: int) -> None:

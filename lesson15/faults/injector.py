@@ -46,8 +46,7 @@ class FaultInjector:
 
     Args:
         control: where the plan comes from and the counts go.
-        announce: gets a :class:`FaultInjected` of each fault, on
-            the thread that it strikes, before it does.
+        announce: is told of each fault, on the thread that it strikes, before it does.
     """
 
     def __init__(self, control: FaultControl, announce: Callable[[FaultInjected], None]) -> None:
@@ -73,11 +72,11 @@ class FaultInjector:
 
     def _look(self) -> None:
         """Adopt the plan in the control file if that was replaced."""
-        moment = time.monotonic()
-        if moment < self._next_look:
+        looked_at = time.monotonic()
+        if looked_at < self._next_look:
             return
         with self._lock:
-            self._next_look = moment + _LOOK_SECONDS
+            self._next_look = looked_at + _LOOK_SECONDS
             try:
                 status = os.stat(self._control.path)  # noqa: PTH116 - on the way of each document
                 seen = (status.st_ino, status.st_mtime_ns)

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
-import orjson
-
-from lesson15.checkpoint.journal import Record
 from lesson15.checkpoint.layout import is_locked
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.engine.processor import new_batch_id
 from lesson15.errors import BatchNotFoundError, SessionError
-from lesson15.lab.environment import environment
-from lesson15.lab.host import EngineHost, Task
+from lesson15.events import Paused, RunOpened, Unpaused
+from lesson15.host.child import EngineHost
+from lesson15.host.handle import HostProcess
+from lesson15.host.protocol import Ended, LogLine, Message, Progress
+from lesson15.host.states import ALLOWED, Command, State
 from lesson15.lab.spec import BatchSpec
 from lesson15.lab.view import BatchView
 from lesson15.logs import get_logger
@@ -36,18 +30,17 @@ if TYPE_CHECKING:
 
 Mode = Literal["process", "thread"]
 log = get_logger(__name__)
-_ACTIVE = ("starting", "running", "paused")
-_STOPPED = ("finished", "cancelled", "killed", "aborted", "interrupted")
-_sessions: WeakValueDictionary[tuple[str, str], BatchSession] = WeakValueDictionary()
-_LOCK_PATIENCE_SECONDS = 10.0
+_started: WeakValueDictionary[tuple[str, str], BatchSession] = WeakValueDictionary()
+"""By state folder and batch id: the session of this process that worked on the batch last."""
 
 
 class BatchSession:
     """A batch that runs beside the notebook; every method but the ``wait`` ones returns at once.
 
     A batch that exists already is taken up as it stands: :meth:`resume` goes on with it. So a
-    cell that makes a session may be run again, after a restart of the kernel or at any time; a
-    session of this process that is still at work on the batch is cancelled first.
+    cell that makes a session may be run again, after a restart of the kernel or at any time.
+    When the new session starts to work, one of this process that is still at work on the batch is
+    cancelled first; a process that a kernel left behind is waited for.
 
     Args:
         paths: files, or folders to scan.
@@ -59,7 +52,8 @@ class BatchSession:
             ``retry_delay`` (seconds), as the engine has them.
 
     ``status`` is "new", "starting", "running", "paused", "finished", "cancelled", "killed",
-    "aborted" (``error`` says why) or "interrupted" (found so on disk).
+    "aborted" (``error`` says why), "interrupted" (its last run was, as the disk says) or "busy"
+    (somebody else is at work on it).
 
     Example:
         >>> session = BatchSession(["data/sample_docs"], "monday", embedder="hashing")
@@ -83,27 +77,20 @@ class BatchSession:
             batch_id or new_batch_id(), os.fspath(state_dir), [os.fspath(p) for p in paths],
             **options,
         )  # fmt: skip
-        key = os.path.abspath(state_dir), self.batch_id  # noqa: PTH100 - links are left as they are
-        earlier = _sessions.get(key)
-        if earlier is not None and earlier.is_active:
-            earlier.cancel()
-            earlier.wait()
-        _sessions[key] = self
         self.mode = mode
         self.report: dict[str, Any] | None = None
         self.error: str | None = None
-        self.progress: Record = {}
+        self.progress: Progress | None = None
         self.lost_docs = 0
         self.on_change: list[Callable[[], None]] = []
         self._changed = threading.Condition()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stderr: IO[bytes]
-        self._host: EngineHost | None = None
+        self._host: HostProcess | EngineHost | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self.status = "new"
+        self.status = State.NEW
         if self.spec.exists:
             self.spec = self.spec.from_manifest()
-            self.status = self._status_on_disk()
+            self.status = self._state_on_disk()
         self.view = BatchView(self.spec.doc_ids())
         if self.spec.exists:
             self.view.return_to_commit(self.spec.state_dir, self.batch_id)
@@ -131,12 +118,13 @@ class BatchSession:
     @property
     def is_active(self) -> bool:
         """Whether the engine works on the batch, or is paused on it, for this session."""
-        return self.status in _ACTIVE
+        return self.status.is_active
 
     @property
     def pid(self) -> int | None:
         """The worker process, while there is one."""
-        return self._process.pid if self._process and self.is_active else None
+        host = self._host
+        return host.pid if isinstance(host, HostProcess) and self.is_active else None
 
     def checkpoint(self) -> BatchState | None:
         """The last durable state; None before there is one."""
@@ -149,67 +137,79 @@ class BatchSession:
 
         return verify(self.batch_id, self.spec.state_dir)
 
-    def _status_on_disk(self) -> str:
+    def _state_on_disk(self) -> State:
         manager = CheckpointManager(self.spec.state_dir)
+        if is_locked(manager.folder(self.batch_id)):  # asked first: it may be let go meanwhile
+            return State.BUSY
         status = manager.load_checkpoint(self.batch_id).status
         is_open = status in (BatchStatus.RUNNING, BatchStatus.PAUSED)
-        return "interrupted" if is_open else status.value
+        return State.INTERRUPTED if is_open else State(status.value)
 
     # --- controls -----------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin a new batch."""
-        self._require("start", ("new",))
-        self._launch("run")
+        self._require(Command.START)
+        self._launch(self.spec.paths)
 
     def pause(self) -> None:
-        """Take no further document; those in work are finished."""
-        self._require("pause", ("starting", "running"))
-        self._command("pause")
+        """Take no further document; those in work are finished.
+
+        The session is "paused" as soon as that is on disk.
+        """
+        self._require(Command.PAUSE)
+        self._command(Command.PAUSE)
+
+    def unpause(self) -> None:
+        """Go on after a pause."""
+        self._require(Command.UNPAUSE)
+        self._command(Command.UNPAUSE)
 
     def resume(self) -> None:
-        """Go on: after a pause, or from the last checkpoint after anything else."""
-        if self.status == "paused":
-            self._command("unpause")
+        """Go on from the last checkpoint; a paused session is unpaused."""
+        self._require(Command.RESUME)
+        if self.status is State.PAUSED:
+            self.unpause()
         else:
-            self._require("resume", _STOPPED)
-            self._launch("resume")
+            self._launch(None)
 
     def retry_failed(self) -> None:
         """Work on the dead-letter list again."""
-        self._require("retry the failed documents", _STOPPED)
-        self._launch("retry")
+        self._require(Command.RETRY_FAILED)
+        self._launch(None, is_retry=True)
 
     def cancel(self) -> None:
         """Stop after a last checkpoint."""
-        self._require("cancel", _ACTIVE)
-        self._command("cancel")
+        self._require(Command.CANCEL)
+        self._command(Command.CANCEL)
 
     def kill(self) -> None:
         """SIGKILL the worker process: no warning, no last checkpoint."""
-        self._require("kill", _ACTIVE)
-        if self._process is None or self._thread is None:
+        self._require(Command.KILL)
+        if not isinstance(self._host, HostProcess) or self._thread is None:
             raise SessionError(
                 action="kill", batch_id=self.batch_id, status=f"{self.status} in a thread",
                 allowed="a process: make the session with mode='process'",
             )  # fmt: skip
-        self._process.kill()
+        self._call(self._host.kill)
         self._thread.join(10)
 
-    def _require(self, action: str, allowed: tuple[str, ...]) -> None:
-        if self.status not in allowed:
+    def _require(self, command: Command) -> None:
+        if command not in ALLOWED[self.status]:
             raise SessionError(
-                action=action, batch_id=self.batch_id, status=self.status,
-                allowed=" or ".join(allowed),
+                action=command.value.replace("_", " "), batch_id=self.batch_id, status=self.status,
+                allowed=" or ".join(state for state in State if command in ALLOWED[state]),
             )  # fmt: skip
 
-    def _command(self, name: str) -> None:
+    def _command(self, command: Command) -> None:
         if self._host is not None:
-            self._host.command(name)
-        elif self._process is not None and self._process.stdin is not None:
-            with suppress(BrokenPipeError, ValueError):  # it ended this very instant
-                self._process.stdin.write(name.encode() + b"\n")
-                self._process.stdin.flush()
+            self._call(self._host.command, command)
+
+    def _call(self, func: Callable[..., None], *args: object) -> None:
+        """Call ``func`` on the loop of the host."""
+        with suppress(RuntimeError):  # it ended this very instant
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(func, *args)
 
     # --- waiting ------------------------------------------------------------------------------
 
@@ -236,93 +236,71 @@ class BatchSession:
 
     # --- running ------------------------------------------------------------------------------
 
-    def _launch(self, task: Task) -> None:
+    def _launch(self, paths: list[str] | None, *, is_retry: bool = False) -> None:
         if self._thread is not None:
-            self._thread.join()  # it has told the end, and may still be closing its pipes
-        self._wait_for_lock()
-        if self.spec.exists:  # it may have moved on since this session looked at it
-            self.view.return_to_commit(self.spec.state_dir, self.batch_id)
-        self.report = self.error = None
-        self.progress = {}
+            self._thread.join()  # it has told the end, and has next to nothing left to do
+        key = os.path.abspath(self.spec.state_dir), self.batch_id  # noqa: PTH100 - links are left as they are
+        earlier, _started[key] = _started.get(key), self
+        self.report = self.error = self.progress = None
         self.lost_docs = 0
-        self._process = self._host = None
-        if self.mode == "process":
-            self._process = process = self._spawn(task)
-            run = partial(self._follow, process)
-        else:
-            self._host = EngineHost(self.spec, self._take)
-            run = partial(self._host.run, task)
-        self._set_status("starting")
-        self._thread = threading.Thread(target=run, daemon=True, name="lesson15-lab")
+        request = self.spec.request(paths, is_retry=is_retry)
+        kind = HostProcess if self.mode == "process" else EngineHost
+        self._host = kind(request, self._hear)
+        self._loop = asyncio.new_event_loop()
+        self._set_state(State.STARTING)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._host, self._loop, earlier), daemon=True,
+            name="lesson15-lab",
+        )  # fmt: skip
         self._thread.start()
 
-    def _spawn(self, task: Task) -> subprocess.Popen[bytes]:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the reader
-        process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-P", "-m", "lesson15.lab.worker", task],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=environment(),
-            start_new_session=True,  # interrupting the kernel must not interrupt the batch
-        )
-        assert process.stdin is not None  # noqa: S101 - a pipe
-        process.stdin.write(orjson.dumps(asdict(self.spec)) + b"\n")
-        process.stdin.flush()
-        return process
-
-    def _wait_for_lock(self) -> None:
-        """A worker of a kernel that was restarted may still be at its last checkpoint."""
-        folder = CheckpointManager(self.spec.state_dir).folder(self.batch_id)
-        deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
-        while is_locked(folder) and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-    def _follow(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None  # noqa: S101 - a pipe
-        for line in process.stdout:
-            if line.endswith(b"\n"):  # a killed worker may leave half a line
-                self._take(orjson.loads(line))
-        code = process.wait()
-        with suppress(BrokenPipeError), process:  # closes the pipes
-            pass
-        with self._stderr as file:
-            if not self.is_active:
-                return
-            if code == -signal.SIGKILL:
-                self._end("killed", None)
-                return
-            file.seek(0)
-            tail = file.read()[-2000:].decode(errors="replace").strip()
-            self._end("aborted", f"the worker exited with status {code}: {tail}")
-
-    def _take(self, records: list[Record]) -> None:
-        over = None
-        for record in records:
-            if record["t"] == "over":
-                over = record
-            elif record["t"] == "progress":
-                self.progress = record
-            elif record["t"] == "status":
-                self._set_status(record["status"])
-            else:
-                self.view.fold(record)
-        if over is not None:
-            self.report = over.get("report")
-            self._end(over["status"], over.get("error"))
-        elif self.status == "starting":
-            self._set_status("running")
-        else:
-            self._tell()
-
-    def _end(self, status: str, error: str | None) -> None:
-        self.error = error
+    def _run(
+        self,
+        host: HostProcess | EngineHost,
+        loop: asyncio.AbstractEventLoop,
+        earlier: BatchSession | None,
+    ) -> None:
+        """See a run to its end, in a thread of its own."""
+        try:
+            if earlier is not None and earlier is not self and earlier.is_active:
+                with suppress(SessionError):  # it ended this very instant
+                    earlier.cancel()
+                earlier.wait()
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                end = runner.run(host.run())
+        except Exception as error:
+            log.exception("a session failed", batch_id=self.batch_id)
+            end = Ended(State.ABORTED, f"{type(error).__name__}: {error}")
+        self.report, self.error = end.report, end.error
+        if end.stderr:
+            self.error = f"{end.error} {end.stderr}"
         if self.spec.exists:
-            self.lost_docs = max(0, self.view.return_to_commit(self.spec.state_dir, self.batch_id))
-        self._set_status(status)
+            self.lost_docs = max(0, self._return_to_commit())
+        self._set_state(end.state)
 
-    def _set_status(self, status: str) -> None:
-        self.status = status
+    def _hear(self, messages: list[Message]) -> None:
+        for message in messages:
+            match message:
+                case Progress():
+                    self.progress = message
+                case RunOpened():
+                    self._return_to_commit()  # others may have worked on it meanwhile
+                    self.status = State.RUNNING
+                case Paused():
+                    self.status = State.PAUSED
+                case Unpaused():
+                    self.status = State.RUNNING
+                case LogLine() | Ended():
+                    pass
+                case event:
+                    self.view.fold(event)
+        self._tell()
+
+    def _return_to_commit(self) -> int:
+        return self.view.return_to_commit(self.spec.state_dir, self.batch_id)
+
+    def _set_state(self, state: State) -> None:
+        self.status = state
         self._tell()
 
     def _tell(self) -> None:

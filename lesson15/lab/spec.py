@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.documents.scan import check_paths, scan
 from lesson15.engine.feed import Naming
+from lesson15.host.protocol import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,17 @@ class BatchSpec:
         naming = Naming(manifest.base_dir)
         paths = [naming.path(source) for source in manifest.sources or []]
         return replace(self, paths=paths, embedder=manifest.embedder, store=manifest.store)
+
+    def request(self, paths: list[str] | None, *, is_retry: bool) -> Request:
+        """What a host is asked for, on ``paths`` or on those that the batch was made of."""
+        options: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("state_dir", "max_concurrent", "checkpoint_interval", "embedder", "store")
+        }
+        settings = {"state_dir": self.state_dir, "retry_delay": self.retry_delay}
+        return Request(
+            self.batch_id, paths, settings, options, is_retry=is_retry, obeys_faults=True
+        )
 
     def doc_ids(self) -> list[str]:
         """The ids of the batch's documents, in the order in which they are fed.

@@ -11,8 +11,9 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lesson15.checkpoint.journal import Record, read_journal
+from lesson15.checkpoint.journal import read_journal
 from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.events import DocRemoved, DocSettled, DocStarted, Event, decode
 from lesson15.models import DocStatus
 
 CODE = {status: code for code, status in enumerate(DocStatus)}
@@ -41,7 +42,7 @@ class BatchView:
         self.lock = threading.RLock()
         self.doc_ids = list(doc_ids)
         self.codes = bytearray(len(self.doc_ids))
-        self.details: dict[str, Record] = {}
+        self.details: dict[str, DocSettled] = {}
         self.errors: Counter[str] = Counter()
         self.spans: deque[Span] = deque(maxlen=_MAX_SPANS)
         self.seconds: deque[list[float]] = deque(maxlen=_MAX_SECONDS)
@@ -68,27 +69,25 @@ class BatchView:
         """The state of one document."""
         return list(DocStatus)[self.codes[self._places[doc_id]]]
 
-    def fold(self, record: Record) -> None:
+    def fold(self, event: Event) -> None:
         """Take in one event of the engine; those without a document change nothing."""
-        kind = record["t"]
         with self.lock:
-            if kind == "started":
-                self._start(record)
-            elif kind == "doc":
-                self._settle(record)
-            elif kind == "gone":
-                self._set(record["id"], DocStatus.REMOVED)
+            match event:
+                case DocStarted(doc_id=doc_id, worker=worker, at=at):
+                    self._in_work[doc_id] = worker or 0, at
+                    self._set(doc_id, DocStatus.RUNNING)
+                case DocSettled():
+                    self._settle(event)
+                case DocRemoved(doc_id=doc_id):
+                    self._set(doc_id, DocStatus.REMOVED)
 
-    def _start(self, record: Record) -> None:
-        self._in_work[record["id"]] = record["w"], record["at"]
-        self._set(record["id"], DocStatus.RUNNING)
-
-    def _settle(self, record: Record) -> None:
-        doc_id, status = record["id"], DocStatus(record["s"])
+    def _settle(self, event: DocSettled) -> None:
+        doc_id, status = event.doc_id, event.status
         self._set(doc_id, status)
-        self.details[doc_id] = record
-        if status is not DocStatus.DONE:
-            self.errors[record.get("et", "error")] += 1
+        is_known = self.details.get(doc_id) == event  # read from the journal, before it was told
+        self.details[doc_id] = event
+        if status is not DocStatus.DONE and not is_known:
+            self.errors[event.error_type or "error"] += 1
         if doc_id in self._in_work:
             worker, start = self._in_work.pop(doc_id)
             self.spans.append(Span(worker, start, time.time(), doc_id, status))
@@ -130,8 +129,10 @@ class BatchView:
             self.errors.clear()
             self._in_work.clear()
             for _, record in read_journal(journal, stop=commit.position, cipher=cipher):
-                self.fold(record)
+                self.fold(decode(record))
             self.errors = Counter(
-                record["et"] for record in self.details.values() if record["s"] != "done"
+                event.error_type or "error"
+                for event in self.details.values()
+                if event.status is not DocStatus.DONE
             )
             return before - self.settled

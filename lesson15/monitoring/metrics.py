@@ -9,14 +9,15 @@ deploy/monitoring shows how.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from lesson15.events import DocSettled, Event
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -70,15 +71,14 @@ class Metrics:
         )
         self.registry.register(MachineCollector(state_dir))
 
-    def observe(self, record: Mapping[str, Any]) -> None:
-        """Count the outcome of one document; ``record`` is as in the journal."""
-        if record["t"] != "doc":
+    def observe(self, event: Event) -> None:
+        """Count the outcome of a document; other events are passed over."""
+        if not isinstance(event, DocSettled):
             return
-        self._documents.labels(record["s"]).inc()
-        if "sec" in record:
-            self._seconds.observe(record["sec"])
-        if "et" in record:
-            self._errors.labels(record["et"]).inc()
+        self._documents.labels(event.status.value).inc()
+        self._seconds.observe(event.seconds)
+        if event.error_type is not None:
+            self._errors.labels(event.error_type).inc()
 
 
 class MachineCollector(Collector):

@@ -7,20 +7,12 @@ import os
 import streamlit as st
 
 from lesson15.errors import ServiceError
+from lesson15.host.states import Command, State, offered
 from lesson15.web.client import Content, ServiceClient
 
 SERVICE_URL = "LESSON15_WEB_SERVICE_URL"
 _REFRESH_SECONDS = 0.5
 _MY_FILES = "All my files"
-_COMMANDS = {  # what can be done to a batch in each state
-    "queued": ("pause", "cancel"),
-    "running": ("pause", "cancel"),
-    "paused": ("unpause", "cancel"),
-    "cancelled": ("resume",),
-    "aborted": ("resume",),
-    "finished": ("resume", "retry-failed"),
-}
-_AT_WORK = ("queued", "running")
 
 
 def main() -> None:
@@ -78,7 +70,7 @@ def _draw_progress(client: ServiceClient, batch_id: str) -> None:
         columns = st.columns(4)
         for column, name in zip(columns, ("total", "processed", "failed", "skipped"), strict=True):
             column.metric(name.capitalize(), detail[f"{name}_docs"])
-        for column, verb in zip(columns, _COMMANDS[detail["status"]], strict=False):
+        for column, verb in zip(columns, _verbs(detail), strict=False):
             if column.button(verb.replace("-", " ").capitalize(), key=f"{verb} {batch_id}"):
                 client.command(verb, batch_id)
         if detail["error"]:
@@ -91,8 +83,15 @@ def _draw_progress(client: ServiceClient, batch_id: str) -> None:
         st.error(str(error))
 
 
+def _verbs(detail: Content) -> list[str]:
+    """What can be done to the batch, in the words of the service; it kills nothing on request."""
+    has_failures = bool(detail["failed_docs"] or detail["skipped_docs"])
+    commands = offered(State(detail["status"]), has_failures=has_failures)
+    return [name.replace("_", "-") for name in commands if name is not Command.KILL]
+
+
 def _eta(detail: Content) -> str:
-    if detail["status"] not in _AT_WORK or detail["eta"] is None:
+    if detail["status"] not in (State.QUEUED, State.RUNNING) or detail["eta"] is None:
         return ""
     return f", {detail['eta']:.0f} s left, {detail['rate']:.1f} documents a second"
 

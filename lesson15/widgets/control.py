@@ -7,16 +7,9 @@ from typing import Any
 import traitlets
 
 from lesson15.errors import Lesson15Error
+from lesson15.host.states import Command, State, offered
 from lesson15.lab.session import BatchSession
 from lesson15.widgets.base import SessionWidget, source, table_html
-
-_ALLOWED = {
-    "new": ["start"],
-    "starting": ["pause", "cancel"],
-    "running": ["pause", "cancel"],
-    "paused": ["resume", "cancel"],
-}
-_STOPPED = ["resume", "retry_failed"]
 
 
 class ControlPanel(SessionWidget):
@@ -37,7 +30,7 @@ class ControlPanel(SessionWidget):
         """Do what a button says."""
         name = message["command"]
         self._refusal = ""
-        if name not in _allowed(self.session):  # the state changed while the click was under way
+        if name not in _offered(self.session):  # the state changed while the click was under way
             self._refusal = f"It was too late to {name}: the batch is {self.session.status}."
         else:
             try:
@@ -63,22 +56,20 @@ class ControlPanel(SessionWidget):
         return f"Batch {state['batch_id']}: {state['status']}; {counts or 'no documents'}"
 
 
-def _allowed(session: BatchSession) -> list[str]:
-    allowed = _ALLOWED.get(session.status, _STOPPED)
-    if session.is_active and session.mode == "process":
-        return [*allowed, "kill"]
-    if session.status in ("finished", "cancelled") and not (
-        session.view.count("failed") or session.view.count("skipped")
-    ):
-        return [name for name in allowed if name != "retry_failed"]
-    return allowed
+def _offered(session: BatchSession) -> list[Command]:
+    """A batch in a thread cannot be killed; one that was cut short may have failures unknown."""
+    is_settled = session.status in (State.FINISHED, State.CANCELLED)
+    has_failures = bool(session.view.count("failed") or session.view.count("skipped"))
+    found = offered(session.status, has_failures=has_failures or not is_settled)
+    return [name for name in found if name is not Command.KILL or session.mode == "process"]
 
 
 def _state(session: BatchSession, refusal: str) -> dict[str, Any]:
     note = refusal or session.error or ""
-    if session.status == "killed":
+    progress = session.progress if session.is_active else None
+    if session.status is State.KILLED:
         note = (
-            f"The worker process was killed. {session.lost_docs} documents that were done are not "
+            f"{session.error} {session.lost_docs} documents that were done are not "
             "in the checkpoint; Resume does them again."
         )
     return {
@@ -86,8 +77,8 @@ def _state(session: BatchSession, refusal: str) -> dict[str, Any]:
         "status": session.status,
         "counts": session.view.counts(),
         "total": len(session.view),
-        "rate": session.progress.get("rate", 0.0) if session.is_active else 0.0,
-        "eta": session.progress.get("eta") if session.is_active else None,
-        "allowed": _allowed(session),
+        "rate": progress.rate if progress is not None else 0.0,
+        "eta": progress.eta if progress is not None else None,
+        "allowed": _offered(session),
         "note": note,
     }

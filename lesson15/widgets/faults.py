@@ -9,6 +9,7 @@ from typing import Any
 import traitlets
 
 from lesson15.faults import FaultControl, FaultKind, FaultPlan, FaultPoint, FaultRule
+from lesson15.host.states import State
 from lesson15.lab.session import BatchSession
 from lesson15.widgets.base import SessionWidget, source, table_html
 
@@ -175,7 +176,7 @@ class FaultConsole(SessionWidget):
 
     def refresh(self) -> None:
         """Send how often each fault struck; the rules of a scenario end with the run they broke."""
-        if self._rules and self.session.status in ("killed", "aborted"):
+        if self._rules and self.session.status in (State.KILLED, State.ABORTED):
             self._set(dict(self.levels), ())
         self.fired = _fired_by_dial(self.control.fired)
 

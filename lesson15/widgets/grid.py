@@ -54,14 +54,13 @@ class DocumentGrid(SessionWidget):
         """All that is known of the document at ``place``, in one line."""
         view = self.session.view
         doc_id = view.doc_ids[place]
-        record = view.details.get(doc_id, {})
         parts = [f"{doc_id}: {view.status(doc_id)}"]
-        if "sec" in record:
-            parts.append(f"{record['sec']:.3f} s, {record['n']} chunks")
-        if record.get("try", 1) > 1:
-            parts.append(f"{record['try']} attempts")
-        if "err" in record:
-            parts.append(record["err"])
+        if (verdict := view.details.get(doc_id)) is not None:
+            parts.append(f"{verdict.seconds:.3f} s, {verdict.chunks} chunks")
+            if verdict.attempts > 1:
+                parts.append(f"{verdict.attempts} attempts")
+            if verdict.error is not None:
+                parts.append(verdict.error)
         return "; ".join(parts)
 
     def static_html(self) -> str:

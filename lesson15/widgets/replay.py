@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import traitlets
 
+from lesson15.events import DocSettled, Event
 from lesson15.lab.view import CODE
 from lesson15.replay import Recording
 from lesson15.widgets.base import LabWidget, source, table_html
@@ -61,9 +63,9 @@ class ReplayScrubber(LabWidget):
         return f"Replay: event {self.event} of {self.length}: {self.text}"
 
 
-def _words(record: dict[str, object]) -> str:
-    kind = record["t"]
-    if kind == "doc":
-        return f"{record['id']}: {record['s']}"
-    rest = {name: value for name, value in record.items() if name not in ("t", "at")}
-    return f"{kind} {rest or ''}".strip()
+def _words(event: Event) -> str:
+    if isinstance(event, DocSettled):
+        return f"{event.doc_id}: {event.status}"
+    rest = {field.name: getattr(event, field.name) for field in fields(event)}
+    words = [f"{name}={value}" for name, value in rest.items() if name != "at" and value]
+    return " ".join([event.kind, *words])

@@ -96,10 +96,12 @@ report = await processor.process_batch([docs], "with-a-bar")
 #
 # A count is not enough when something is slow. The engine tells every listener what happens:
 # which document began, on which worker, which was settled, how long it took, what was tried
-# again.
+# again. Each kind of event is a class in `lesson15.events`.
 
 # %%
 from collections import Counter
+
+from lesson15.events import DocSettled
 
 events = []
 processor = lesson15.BatchProcessor(
@@ -108,11 +110,11 @@ processor = lesson15.BatchProcessor(
 processor.listeners.append(events.append)
 await processor.process_batch([course.sample_docs()], "events")
 
-print(Counter(event["t"] for event in events))
-slowest = sorted((e for e in events if e["t"] == "doc"), key=lambda e: -e["sec"])[:3]
-for event in slowest:
-    print(f"{event['sec']:.3f} s  {event['s']:8} {event['id'].split('sample_docs/')[-1]}")
-assert sum(event["t"] == "doc" for event in events) == 57
+print(Counter(type(event).__name__ for event in events))
+verdicts = [event for event in events if isinstance(event, DocSettled)]
+for event in sorted(verdicts, key=lambda event: -event.seconds)[:3]:
+    print(f"{event.seconds:.3f} s  {event.status:8} {event.doc_id.split('sample_docs/')[-1]}")
+assert len(verdicts) == 57
 
 # %% [markdown]
 # Most of the slowest are failures, or waited for the first parser process to start. Such a list
@@ -140,10 +142,10 @@ if session.status == "new":
 session.wait_for(lambda: session.view.settled >= 40 or not session.is_active)
 if session.status == "running":
     session.pause()
-    session.wait_for(lambda: session.view.count("running") == 0)
+    session.wait_for(lambda: session.status == "paused" and not session.view.count("running"))
     print(session.status, session.view.counts())
     faults.levels = {}
-    session.resume()
+    session.unpause()
 session.wait()
 print(session.status, session.view.counts())
 assert session.view.count("done") == 150

@@ -17,7 +17,7 @@ import time
 import httpx
 
 from lesson15 import course
-from lesson15.lab.environment import environment
+from lesson15.children import child_environment
 
 course.prepare()
 state = course.work_folder("api").resolve()
@@ -35,7 +35,7 @@ with socket.socket() as probe:
     port = probe.getsockname()[1]
 
 command = [sys.executable, "-m", "lesson15.cli"]
-env = environment() | {"LESSON15_EMBEDDER": "hashing", "LESSON15_RETRY_DELAY": "0.05"}
+env = child_environment() | {"LESSON15_EMBEDDER": "hashing", "LESSON15_RETRY_DELAY": "0.05"}
 service = state / "service"
 
 

@@ -62,7 +62,7 @@ print("as a new kernel sees it:", session.status, session.view.counts())
 # %%
 console = InstructorConsole(session)
 console.faults.clear()
-if session.status in ("killed", "interrupted", "cancelled", "aborted"):
+if session.status in ("killed", "interrupted", "busy", "cancelled", "aborted"):
     session.resume()
 session.wait()
 print("after the resume:", session.view.counts())
@@ -89,10 +89,12 @@ scrubber = ReplayScrubber(state, "class")
 scrubber
 
 # %%
+from lesson15.events import RunStarted
+
 scrubber.event = scrubber.length // 2
 print(scrubber.text)
 recording = scrubber.recording
-runs = [event for event in recording.events(0, len(recording)) if event["t"] == "run"]
+runs = [event for event in recording.events() if isinstance(event, RunStarted)]
 print(len(recording), "events;", len(runs), "runs;", len(recording.commits()), "commits")
 assert len(runs) >= 2
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Playwright
 
-from lesson15.lab.environment import environment
+from lesson15.children import child_environment
 
 TOKEN = "for-the-tests"
 FLAGS = [
@@ -42,7 +42,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     home = folder.parent / "home"
-    env = environment() | {
+    env = child_environment() | {
         "JUPYTER_TOKEN": TOKEN,
         "HOME": str(home),
         "JUPYTER_CONFIG_DIR": str(home / "config"),

@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lesson15.children import child_environment
 from lesson15.errors import BatchNotFoundError, PathNotFoundError, SessionError
+from lesson15.events import Committed, DocRemoved, DocSettled, DocStarted
 from lesson15.faults import FaultControl, FaultPlan, FaultRule
 from lesson15.lab import BatchSession
-from lesson15.lab.environment import environment
 from lesson15.lab.view import BatchView
 from lesson15.models import DocStatus
 
@@ -65,7 +66,10 @@ def test_start_pause_and_go_on(slow: Callable[..., BatchSession], mode: str) -> 
     settled = session.view.settled
     time.sleep(0.3)
     assert session.view.settled == settled < 60
-    session.resume()
+    if mode == "thread":
+        session.resume()  # does the same
+    else:
+        session.unpause()
     report = session.wait()
     assert (report["processed_docs"], session.status) == (60, "finished")
     assert session.view.count("done") == 60
@@ -129,7 +133,7 @@ def test_worker_stops_with_a_checkpoint_when_its_notebook_is_gone(many: Path, st
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     kernel = subprocess.run(
-        [sys.executable, "-c", script], env=environment(), stdout=subprocess.PIPE, check=False
+        [sys.executable, "-c", script], env=child_environment(), stdout=subprocess.PIPE, check=False
     )
     assert kernel.returncode == -signal.SIGKILL
     worker = int(kernel.stdout)
@@ -149,11 +153,66 @@ def test_a_cell_that_is_run_again_takes_the_batch_over(slow: Callable[..., Batch
     first = slow("b")
     first.start()
     first.wait_for(lambda: first.view.settled >= 6)
-    second = slow("b")
-    assert (first.status, second.status) == ("cancelled", "cancelled")
-    assert second.view.settled == first.view.settled >= 6
+    second = slow("b")  # takes nothing over yet, so that it need not wait
+    assert (first.is_active, second.status) == (True, "busy")
     second.resume()
+    assert second.status == "starting"
     assert second.wait()["processed_docs"] == 60
+    assert first.status == "cancelled"
+    assert second.view.count("done") == 60
+    assert second.verify().is_clean
+
+
+def test_a_batch_at_work_is_not_interrupted(slow: Callable[..., BatchSession]) -> None:
+    """However often it is looked at, up to its very end."""
+    session = slow("b")
+    session.start()
+    session.wait_for(lambda: session.view.settled >= 1)
+    seen = set()
+    while session.is_active:
+        seen.add(BatchSession.attach(session.spec.state_dir, "b").status)
+    seen.add(BatchSession.attach(session.spec.state_dir, "b").status)
+    assert seen == {"busy", "finished"}
+
+
+@pytest.mark.parametrize("mode", ["process", "thread"])
+def test_commands_wait_until_the_batch_is_open(
+    slow: Callable[..., BatchSession], mode: str
+) -> None:
+    session = slow("b", mode)
+    session.start()
+    session.pause()
+    assert session.status == "starting"
+    session.wait_for(lambda: session.status == "paused")
+    assert session.checkpoint().status == "paused"  # it is told when it is durable
+    assert session.view.settled < 60
+    session.unpause()
+    assert session.wait()["processed_docs"] == 60
+
+
+def test_a_cancelled_start_ends(slow: Callable[..., BatchSession]) -> None:
+    session = slow("b")
+    session.start()
+    session.cancel()
+    session.wait()
+    assert session.status == session.checkpoint().status == "cancelled"
+    session.resume()
+    session.kill()  # at once, whether there is a process yet or not
+    assert session.status == "killed"
+    session.resume()
+    assert session.wait()["processed_docs"] == 60
+
+
+def test_retrying_what_was_interrupted_comes_to_an_end(slow: Callable[..., BatchSession]) -> None:
+    session = slow("b")
+    session.start()
+    session.wait_for(lambda: session.view.settled >= 13)
+    session.kill()
+    session.retry_failed()
+    session.wait()
+    assert session.status == "interrupted"  # most documents were not even begun
+    session.resume()
+    assert session.wait()["processed_docs"] == 60
 
 
 def test_a_callback_that_fails_is_left_out(session_docs: BatchSession) -> None:
@@ -240,13 +299,14 @@ def test_what_is_not_possible_is_refused(
 
 def test_view_folds_events() -> None:
     view = BatchView(["a", "b"])
-    view.fold({"t": "started", "id": "a", "at": time.time() - 1, "w": 3})
+    view.fold(DocStarted("a", 3, time.time() - 1))
     assert view.counts() | {"pending": 1, "running": 1} == view.counts()
     assert view.in_work()[0][0] == 3
-    view.fold({"t": "doc", "id": "a", "s": "failed", "et": "ValueError", "n": 0})
-    view.fold({"t": "doc", "id": "c", "s": "done", "n": 1})  # one that was not known before
-    view.fold({"t": "gone", "id": "b"})
-    view.fold({"t": "commit", "n": 1})
+    view.fold(DocSettled(doc_id="a", status=DocStatus.FAILED, error_type="ValueError"))
+    view.fold(DocSettled(doc_id="c", status=DocStatus.DONE, chunks=1))  # not known before
+    view.fold(DocSettled(doc_id="a", status=DocStatus.FAILED, error_type="ValueError"))  # again
+    view.fold(DocRemoved(doc_id="b"))
+    view.fold(Committed(1, time.time()))
     assert [view.status(doc_id) for doc_id in view.doc_ids] == [
         DocStatus.FAILED, DocStatus.REMOVED, DocStatus.DONE]  # fmt: skip
     assert view.errors == {"ValueError": 1}

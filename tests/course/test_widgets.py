@@ -7,7 +7,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -328,13 +327,13 @@ def test_throttle_never_loses_the_last_call() -> None:
             done.set()
 
     throttle = Throttle(func, 0.05)
+    begun = time.monotonic()
     for value in range(100):  # noqa: B007 - func reads it
         throttle()
         time.sleep(0.002)
-    assert done.wait(5)
+    assert done.wait(60)
     assert last_seen == 99
-    assert len(times) < 50
-    assert all(b - a > 0.04 for a, b in pairwise(times))
+    assert len(times) <= (times[-1] - begun) / 0.05 + 1  # a late run delays no other
 
 
 def test_tqdm_follows_and_closes(capsys: pytest.CaptureFixture[str]) -> None:

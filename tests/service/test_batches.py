@@ -108,6 +108,7 @@ def test_pause_unpause_cancel_resume(tmp_path: Path) -> None:
         assert 0 < paused["processed_docs"] < 400
         assert events(dora, "first") == [("progress", paused), ("end", {})]
         assert dora.post("/batch/pause/first").status_code == 409
+        assert dora.post("/batch/retry-failed/first").status_code == 409  # unpause it first
         assert dora.post("/batch/unpause/first").status_code == 200
         dora.wait("first", lambda now: now["processed_docs"] > paused["processed_docs"])
         assert dora.post("/batch/cancel/first").status_code == 200
@@ -115,6 +116,8 @@ def test_pause_unpause_cancel_resume(tmp_path: Path) -> None:
         assert dora.post("/batch/cancel/first").status_code == 409
         assert dora.post("/batch/cancel/second").status_code == 409
         dora.wait("first", lambda now: now["status"] == "cancelled")
+        assert dora.post("/batch/retry-failed/first").status_code == 200
+        assert dora.wait("first")["status"] == "cancelled"  # as it was: there is more to do
         assert dora.post("/batch/resume/first").status_code == 200
         assert dora.wait("first")["processed_docs"] == 400
         assert verify("first", server.batches("dora")).is_clean

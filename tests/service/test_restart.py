@@ -95,7 +95,7 @@ def test_a_worker_that_dies_is_replaced(processes: Make, many: Path) -> None:
     eve = server.client("eve")
     eve.process(many, batch_id="b")
     eve.wait("b", lambda detail: detail["processed_docs"] > 20)
-    (worker,) = [p for p in children(server) if "lesson15.api.worker_process" in p.cmdline()]
+    (worker,) = [p for p in children(server) if "lesson15.host.child" in p.cmdline()]
     worker.kill()
     detail = eve.wait("b")
     assert (detail["status"], detail["processed_docs"]) == ("finished", COUNT)

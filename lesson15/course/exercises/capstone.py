@@ -6,44 +6,53 @@ from collections.abc import Callable
 from typing import Any
 
 from lesson15.course.exercise import Exercise
+from lesson15.events import DocSettled, Event, Paused, RunEnded, RunStarted, Unpaused
+from lesson15.models import BatchStatus, DocStatus
 
-_RECORDS: list[dict[str, Any]] = [
-    {"t": "run", "at": 1.0},
-    {"t": "doc", "id": "a", "s": "done"},
-    {"t": "doc", "id": "b", "s": "failed"},
-    {"t": "run", "at": 5.0},  # killed before
-    {"t": "doc", "id": "c", "s": "failed"},
-    {"t": "pause", "at": 6.0},
-    {"t": "unpause", "at": 7.0},
-    {"t": "end", "status": "cancelled"},
-    {"t": "run", "at": 9.0},
-    {"t": "doc", "id": "d", "s": "done"},
-    {"t": "run", "at": 12.0},  # killed before
-    {"t": "doc", "id": "e", "s": "done"},
-    {"t": "end", "status": "finished"},
-    {"t": "run", "at": 20.0},
-    {"t": "doc", "id": "b", "s": "done", "was": "failed", "was_n": 0},
-    {"t": "doc", "id": "c", "s": "failed", "was": "failed", "was_n": 0},
-    {"t": "doc", "id": "a", "s": "done", "was": "done", "was_n": 1},
-    {"t": "end", "status": "finished"},
+_DONE, _FAILED = DocStatus.DONE, DocStatus.FAILED
+
+
+def _again(doc_id: str, status: DocStatus, previous: DocStatus) -> DocSettled:
+    return DocSettled(doc_id=doc_id, status=status, previous_status=previous)
+
+
+_EVENTS: list[Event] = [
+    RunStarted(at=1.0),
+    DocSettled(doc_id="a", status=_DONE),
+    DocSettled(doc_id="b", status=_FAILED),
+    RunStarted(at=5.0),  # killed before
+    DocSettled(doc_id="c", status=_FAILED),
+    Paused(at=6.0),
+    Unpaused(at=7.0),
+    RunEnded(BatchStatus.CANCELLED, 3.0),
+    RunStarted(at=9.0),
+    DocSettled(doc_id="d", status=_DONE),
+    RunStarted(at=12.0),  # killed before
+    DocSettled(doc_id="e", status=_DONE),
+    RunEnded(BatchStatus.FINISHED, 2.0),
+    RunStarted(at=20.0),
+    _again("b", _DONE, _FAILED),
+    _again("c", _FAILED, _FAILED),
+    _again("a", _DONE, _DONE),
+    RunEnded(BatchStatus.FINISHED, 1.0),
 ]
 
 
 def _check_kills(mine: Callable[..., Any]) -> str | None:
-    found = mine(_RECORDS)
+    found = mine(_EVENTS)
     if found == 5:
-        return "Every run begins with `run`, the first and those after a clean end too."
+        return "Every run begins with `RunStarted`, the first and those after a clean end too."
     if found == 4:
-        return "A run that ended cleanly (`end`) was not killed, even if another followed."
+        return "A run that ended cleanly (`RunEnded`) was not killed, even if another followed."
     if found != 2:
-        return f"Two runs have no `end` before the next `run`; you give {found}."
-    if mine(_RECORDS[:3]) != 1:
-        return "A journal that ends without `end` tells of a kill as well."
+        return f"Two runs have no `RunEnded` before the next `RunStarted`; you give {found}."
+    if mine(_EVENTS[:3]) != 1:
+        return "A journal that ends without `RunEnded` tells of a kill as well."
     return None if mine([]) == 0 else "An empty journal tells of no kill."
 
 
 def _check_recovered(mine: Callable[..., Any]) -> str | None:
-    found = set(mine(_RECORDS))
+    found = set(mine(_EVENTS))
     if found == {"a", "b", "d", "e"}:
         return "These are all that are done; those that failed before are wanted."
     if "a" in found:
@@ -69,55 +78,68 @@ def _check_interval(mine: Callable[..., Any]) -> str | None:
 EXERCISES = [
     Exercise(
         question="""
-        A run writes `{"t": "run"}` when it begins and `{"t": "end"}` when it ends by itself; a
-        killed one writes no end. Write `mine(records)`: how many runs in this journal were
-        killed? (Suppose that none is going on now.)
+        The classes of `lesson15.events` say what can happen. A run records `RunStarted` when it
+        begins and `RunEnded` when it ends by itself; a killed one records no end. Write
+        `mine(events)`: how many runs in this journal were killed? (Suppose that none is going
+        on now.)
         """,
-        hint="Walk through it with a flag: a `run` while the flag is up means that one was killed.",
+        hint="Walk through it with a flag: a `RunStarted` while it is up means a kill.",
         answer="""
-        def mine(records):
+        from lesson15.events import RunEnded, RunStarted
+
+        def mine(events):
             kills, is_open = 0, False
-            for record in records:
-                if record["t"] == "run":
-                    kills += is_open
-                    is_open = True
-                elif record["t"] == "end":
-                    is_open = False
+            for event in events:
+                match event:
+                    case RunStarted():
+                        kills += is_open
+                        is_open = True
+                    case RunEnded():
+                        is_open = False
             return kills + is_open
         """,
         check=_check_kills,
         wrong={
-            "def mine(records): return sum(r['t'] == 'run' for r in records)": "Every run begins",
-            "def mine(records):\n"
-            "    return max(0, sum(r['t'] == 'run' for r in records) - 1)": "ended cleanly",
+            "def mine(events): return sum(e.kind == 'run' for e in events)": "Every run begins",
+            "def mine(events):\n"
+            "    return max(0, sum(e.kind == 'run' for e in events) - 1)": "ended cleanly",
             """
-            def mine(records):
-                kinds = [r["t"] for r in records if r["t"] in ("run", "end")]
+            def mine(events):
+                kinds = [e.kind for e in events if e.kind in ("run", "end")]
                 return sum(a == b == "run" for a, b in zip(kinds, kinds[1:]))
-            """: "without `end`",
+            """: "without `RunEnded`",
         },
     ),
     Exercise(
         question="""
-        A `doc` record has `id`, `s` (done, failed or skipped) and, if the document had a verdict
-        before, `was`. Write `mine(records)`: the set of documents that failed first and were
-        done in the end.
+        A `DocSettled` has a `doc_id`, a `status` (done, failed or skipped) and, if the document
+        had a verdict before, a `previous_status`. Write `mine(events)`: the set of documents that
+        failed first and were done in the end.
         """,
-        hint="s == 'done' and was == 'failed'; record.get('was') for records without it.",
+        hint="`case DocSettled(status=DocStatus.DONE, previous_status=DocStatus.FAILED)`",
         answer="""
-        def mine(records):
-            return {
-                r["id"] for r in records
-                if r["t"] == "doc" and r["s"] == "done" and r.get("was") == "failed"
-            }
+        from lesson15.events import DocSettled
+        from lesson15.models import DocStatus
+
+        def mine(events):
+            found = set()
+            for event in events:
+                match event:
+                    case DocSettled(status=DocStatus.DONE, previous_status=DocStatus.FAILED):
+                        found.add(event.doc_id)
+            return found
         """,
         check=_check_recovered,
         wrong={
-            "def mine(records):\n"
-            "    return {r['id'] for r in records if r.get('s') == 'done'}": "all that are done",
-            "def mine(records): return {r['id'] for r in records if 'was' in r}": "never failed",
-            "def mine(records):\n"
-            "    return {r['id'] for r in records if r.get('was') == 'failed'}": "failed again",
+            "def mine(events):\n"
+            "    return {e.doc_id for e in events\n"
+            "            if e.kind == 'doc' and e.status == 'done'}": "all that are done",
+            "def mine(events):\n"
+            "    return {e.doc_id for e in events\n"
+            "            if e.kind == 'doc' and e.previous_status}": "never failed",
+            "def mine(events):\n"
+            "    return {e.doc_id for e in events\n"
+            "            if e.kind == 'doc' and e.previous_status == 'failed'}": "failed again",
         },
     ),
     Exercise(

@@ -1,6 +1,7 @@
 const BADGE = {
   running: "running", starting: "running", paused: "skipped", finished: "done",
   killed: "failed", aborted: "failed", cancelled: "skipped", interrupted: "failed",
+  busy: "running",
 };
 const BUTTONS = [
   ["start", "Start", "l15-main"], ["pause", "Pause", ""], ["resume", "Resume", "l15-main"],
@@ -8,6 +9,8 @@ const BUTTONS = [
 ];
 
 function render({ model, el }) {
+  const commandOf = (name) => // one button goes on: after a pause, and from the disk
+    name === "resume" && model.get("state").status === "paused" ? "unpause" : name;
   const { root, head } = card(el, "");
   const title = head.querySelector(".l15-title");
   const badge = element("span", "l15-badge");
@@ -18,7 +21,7 @@ function render({ model, el }) {
     const button = element("button", style, label);
     button.dataset.command = name;
     button.addEventListener("click", () => {
-      model.send({ command: name });
+      model.send({ command: commandOf(name) });
       button.disabled = true; // against a double click, until the kernel tells the new state
       setTimeout(show, 1500);
     });
@@ -38,7 +41,7 @@ function render({ model, el }) {
     const eta = state.eta === null ? "" : `, ${Math.ceil(state.eta)} s left`;
     speed.textContent = state.rate ? `${state.rate.toFixed(1)} docs/s${eta}` : "";
     for (const [name, button] of Object.entries(buttons)) {
-      button.disabled = !state.allowed.includes(name);
+      button.disabled = !state.allowed.includes(commandOf(name));
     }
     buttons.resume.textContent = state.status === "paused" ? "Go on" : "Resume";
     buttons.resume.className = state.status === "finished" ? "" : "l15-main";
