@@ -475,6 +475,10 @@ class AuthenticationError(ServiceError):
     KEY`; `lesson15 keys add` makes one.
     """
 
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
 
 class RoleError(ServiceError):
     needed: str
@@ -524,6 +528,10 @@ class FaultsNotAllowedError(ServiceError):
     message = """
     This server lets no batch fail on purpose. Start it with LESSON15_SERVICE_ALLOW_FAULTS=1.
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
 
 
 class TooManyRequestsError(ServiceError):

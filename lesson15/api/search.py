@@ -43,10 +43,10 @@ def search_batch(state_dir: Path, batch_id: str, status: str, text: str, k: int)
         BatchStateError: the batch has not begun yet; ``status`` says what it is.
     """
     try:
-        manifest = CheckpointManager(state_dir).load_manifest(batch_id)
+        batch = CheckpointManager(state_dir).open(batch_id)
         with _loading:
-            embedder = _open(manifest.embedder)
-        searcher = Searcher(batch_id, state_dir, embedder)
+            embedder = _open(batch.manifest.embedder)
+        searcher = Searcher.of(batch, embedder)
     except BatchNotFoundError as error:
         raise BatchStateError(batch_id=batch_id, status=status, action="searched") from error
     try:

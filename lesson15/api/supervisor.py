@@ -18,14 +18,13 @@ from lesson15.api.folders import AllowedRoots, UserFolder
 from lesson15.api.jobs import Job, JobKey, JobKind, JobState, JobStore
 from lesson15.api.settings import ServiceSettings
 from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.checkpoint.view import view_of
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.errors import BatchStateError, OwnBatchNotFoundError, TooManyRequestsError
 from lesson15.events import DocSettled
 from lesson15.host.handle import HostProcess
 from lesson15.host.protocol import Ended, LogLine, Message, Progress, Request
 from lesson15.host.states import ALLOWED, Command, State
 from lesson15.logs import get_logger
-from lesson15.models import BatchState
 from lesson15.monitoring.metrics import Metrics
 from lesson15.notifications import BatchEnded, notify
 from lesson15.settings import Settings
@@ -230,9 +229,9 @@ class Supervisor:
             live["progress_percent"] = round(state.current_progress, 2)
         else:
             manager = CheckpointManager(UserFolder.of(self._settings.state_dir, job.user).batches)
-            saved = manager.try_load(job.batch_id)
-            if isinstance(saved, BatchState):
-                live = view_of(manager, saved)
+            saved = manager.try_open(job.batch_id)
+            if isinstance(saved, StoredBatch):
+                live = saved.status()
         view |= {name: live[name] for name in view.keys() & live.keys()}
         return {"batch_id": job.batch_id, "status": job.state.value, **view, "error": job.error}
 

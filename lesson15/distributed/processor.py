@@ -177,7 +177,8 @@ class DistributedProcessor:
         progress.callbacks.extend(self.progress_callbacks)
         state = merge.state
         progress.start_from(state.processed_docs, state.failed_docs + state.skipped_docs)
-        counting = asyncio.ensure_future(asyncio.to_thread(lambda: sum(1 for _ in scan(paths))))
+        loop = asyncio.get_running_loop()
+        counting = loop.run_in_executor(None, lambda: sum(1 for _ in scan(paths)))
         counting.add_done_callback(lambda task: _note_total(task, merge, progress))
         try:
             is_done = False

@@ -106,7 +106,7 @@ class EngineHost:
         processor, batch_id = self._processor, self._request.batch_id
         if processor is not None and (tracker := processor.progress(batch_id)) is not None:
             state = processor.active_batches[batch_id]
-            self._outbox.append(Progress(state, tracker.get_eta(), round(tracker.rate, 2)))
+            self._outbox.append(Progress(state, tracker.eta_seconds, round(tracker.rate, 2)))
         if self._outbox:
             messages, self._outbox = self._outbox, []
             self._emit(messages)

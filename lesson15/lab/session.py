@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
-from lesson15.checkpoint.layout import is_locked
 from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.engine.processor import new_batch_id
 from lesson15.errors import BatchNotFoundError, SessionError
 from lesson15.events import Paused, RunOpened, Unpaused
@@ -88,12 +88,13 @@ class BatchSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self.status = State.NEW
-        if self.spec.exists:
-            self.spec = self.spec.from_manifest()
-            self.status = self._state_on_disk()
-        self.view = BatchView(self.spec.doc_ids())
-        if self.spec.exists:
-            self.view.return_to_commit(self.spec.state_dir, self.batch_id)
+        batch = self._stored()
+        if batch is not None:
+            self.spec = self.spec.of_batch(batch.manifest)
+            self.status = _state_of(batch)
+        self.view = BatchView(self.spec.doc_ids(batch.manifest.base_dir if batch else None))
+        if batch is not None:
+            batch.use(self.view.return_to_commit)
 
     @classmethod
     def attach(
@@ -104,9 +105,10 @@ class BatchSession:
         Raises:
             BatchNotFoundError: it does not exist.
         """
-        if not BatchSpec(batch_id, os.fspath(state_dir), []).exists:
+        session = cls([], batch_id, state_dir, mode=mode, **options)
+        if session.status is State.NEW:
             raise BatchNotFoundError(batch_id=batch_id, state_dir=state_dir)
-        return cls([], batch_id, state_dir, mode=mode, **options)
+        return session
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -128,8 +130,8 @@ class BatchSession:
 
     def checkpoint(self) -> BatchState | None:
         """The last durable state; None before there is one."""
-        manager = CheckpointManager(self.spec.state_dir)
-        return manager.load_checkpoint(self.batch_id) if self.spec.exists else None
+        batch = self._stored()
+        return batch and batch.state
 
     def verify(self) -> Verification:
         """Check the batch from the ground up, as ``lesson15 verify`` does."""
@@ -137,13 +139,12 @@ class BatchSession:
 
         return verify(self.batch_id, self.spec.state_dir)
 
-    def _state_on_disk(self) -> State:
-        manager = CheckpointManager(self.spec.state_dir)
-        if is_locked(manager.folder(self.batch_id)):  # asked first: it may be let go meanwhile
-            return State.BUSY
-        status = manager.load_checkpoint(self.batch_id).status
-        is_open = status in (BatchStatus.RUNNING, BatchStatus.PAUSED)
-        return State.INTERRUPTED if is_open else State(status.value)
+    def _stored(self) -> StoredBatch | None:
+        """The batch on disk, None before there is one."""
+        try:
+            return CheckpointManager(self.spec.state_dir).open(self.batch_id)
+        except BatchNotFoundError:
+            return None
 
     # --- controls -----------------------------------------------------------------------------
 
@@ -297,7 +298,8 @@ class BatchSession:
         self._tell()
 
     def _return_to_commit(self) -> int:
-        return self.view.return_to_commit(self.spec.state_dir, self.batch_id)
+        batch = self._stored()
+        return batch.use(self.view.return_to_commit) if batch is not None else 0
 
     def _set_state(self, state: State) -> None:
         self.status = state
@@ -312,3 +314,11 @@ class BatchSession:
             except Exception:
                 log.exception("a callback failed and was removed", batch_id=self.batch_id)
                 self.on_change.remove(callback)
+
+
+def _state_of(batch: StoredBatch) -> State:
+    if batch.is_live:
+        return State.BUSY
+    status = batch.state.status
+    is_open = status in (BatchStatus.RUNNING, BatchStatus.PAUSED)
+    return State.INTERRUPTED if is_open else State(status.value)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.checkpoint.state_files import Manifest
 from lesson15.documents.scan import check_paths, scan
 from lesson15.engine.feed import Naming
 from lesson15.host.protocol import Request
@@ -31,9 +31,8 @@ class BatchSpec:
         """Whether the batch has a checkpoint, so that it can be resumed."""
         return CheckpointManager(self.state_dir).folder(self.batch_id).checkpoint.exists()
 
-    def from_manifest(self) -> BatchSpec:
-        """This spec with the paths, embedder and store that the batch was made with."""
-        manifest = CheckpointManager(self.state_dir).load_manifest(self.batch_id)
+    def of_batch(self, manifest: Manifest) -> BatchSpec:
+        """This spec with the paths, embedder and store that its batch was made with."""
         naming = Naming(manifest.base_dir)
         paths = [naming.path(source) for source in manifest.sources or []]
         return replace(self, paths=paths, embedder=manifest.embedder, store=manifest.store)
@@ -49,18 +48,19 @@ class BatchSpec:
             self.batch_id, paths, settings, options, is_retry=is_retry, obeys_faults=True
         )
 
-    def doc_ids(self) -> list[str]:
+    def doc_ids(self, base_dir: str | None) -> list[str]:
         """The ids of the batch's documents, in the order in which they are fed.
+
+        Args:
+            base_dir: what they are relative to, None for a batch that does not exist yet.
 
         Raises:
             PathNotFoundError: a path of a new batch is not there.
         """
-        base_dir = os.getcwd()  # noqa: PTH109 - Naming works on strings
         paths = self.paths
-        if self.exists:
-            base_dir = CheckpointManager(self.state_dir).load_manifest(self.batch_id).base_dir
-            paths = [path for path in paths if Path(path).exists()]
-        else:
+        if base_dir is None:
             check_paths(paths)
-        naming = Naming(base_dir)
+        else:
+            paths = [path for path in paths if Path(path).exists()]
+        naming = Naming(base_dir or str(Path.cwd()))
         return list(dict.fromkeys(naming.doc_id(path) for path in scan(paths)))

@@ -11,9 +11,8 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lesson15.checkpoint.journal import read_journal
-from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.events import DocRemoved, DocSettled, DocStarted, Event, decode
+from lesson15.checkpoint.stored_batch import StoredBatch
+from lesson15.events import DocRemoved, DocSettled, DocStarted, Event
 from lesson15.models import DocStatus
 
 CODE = {status: code for code, status in enumerate(DocStatus)}
@@ -113,23 +112,19 @@ class BatchView:
         with self.lock:
             return [(worker, start, doc_id) for doc_id, (worker, start) in self._in_work.items()]
 
-    def return_to_commit(self, state_dir: str, batch_id: str) -> int:
-        """Set every document to what the checkpoint says; the number of verdicts lost by it.
+    def return_to_commit(self, batch: StoredBatch) -> int:
+        """Set every document to what ``batch`` has committed; the number of verdicts lost by it.
 
         After a kill these are the documents whose work was not yet committed.
         """
-        manager = CheckpointManager(state_dir)
-        commit = manager.load_commit(batch_id)
-        journal = manager.folder(batch_id).journal
-        cipher = manager.cipher(batch_id, commit)
         with self.lock:
             before = self.settled
             self.codes[:] = bytes(len(self.codes))
             self.details.clear()
             self.errors.clear()
             self._in_work.clear()
-            for _, record in read_journal(journal, stop=commit.position, cipher=cipher):
-                self.fold(decode(record))
+            for event in batch.events():
+                self.fold(event)
             self.errors = Counter(
                 event.error_type or "error"
                 for event in self.details.values()

@@ -8,7 +8,7 @@ from typing import Any
 import traitlets
 
 from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.errors import Lesson15Error
+from lesson15.errors import BatchNotFoundError, Lesson15Error
 from lesson15.lab.session import BatchSession
 from lesson15.widgets.base import SessionWidget, source, table_html
 
@@ -58,15 +58,15 @@ class CheckpointInspector(SessionWidget):
 
 def inspect(session: BatchSession) -> dict[str, Any]:
     """The state of the session's batch on disk, as JSON-ready values."""
-    manager = CheckpointManager(session.spec.state_dir)
-    folder = manager.folder(session.batch_id)
-    if not session.spec.exists:
-        return {"summary": "none yet", "files": [], "checkpoint": "", "records": []}
+    nothing: dict[str, Any] = {"files": [], "checkpoint": "", "records": []}
     try:
-        state, commit = manager.load(session.batch_id)
+        batch = CheckpointManager(session.spec.state_dir).open(session.batch_id)
+        folder, state, commit = batch.folder, batch.state, batch.commit
         records = _last_records(folder.journal, commit.journal_bytes)
+    except BatchNotFoundError:
+        return {"summary": "none yet", **nothing}
     except (Lesson15Error, OSError) as error:
-        return {"summary": str(error), "files": [], "checkpoint": "", "records": []}
+        return {"summary": str(error), **nothing}
     committed = {"journal.log": commit.journal_bytes, "segment.bin": commit.segment_bytes}
     return {
         "summary": f"commit {commit.number}, {state.settled_docs} of {state.total_docs} documents",

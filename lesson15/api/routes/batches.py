@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pathlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -24,9 +25,10 @@ from lesson15.api.models import (
 )
 from lesson15.api.problems import documented
 from lesson15.api.search import search_batch
-from lesson15.checkpoint.manager import CheckpointManager
-from lesson15.engine.dead_letters import failures_of
+from lesson15.engine.batch import Batch
 from lesson15.engine.processor import new_batch_id
+from lesson15.errors import BatchNotFoundError
+from lesson15.models import Failure
 
 router = APIRouter(prefix="/batch", tags=["batches"], responses=documented(401, 422, 429))
 BatchIdPath = Annotated[str, Path(pattern=BATCH_ID_PATTERN, examples=["monday"])]
@@ -121,8 +123,7 @@ async def failures(
     """The dead-letter list: documents that failed or were skipped, by document id."""
     view = await service.supervisor.detail((user.name, batch_id))
     folder = service.folder(user)
-    manager = CheckpointManager(folder.batches)
-    found = await asyncio.to_thread(failures_of, manager, batch_id, offset, limit)
+    found = await asyncio.to_thread(_failures, folder.batches, batch_id, offset, limit)
     home = f"{folder.files}/"  # where the server keeps things is none of the user's business
     entries: list[dict[str, Any]] = [
         {"doc_id": f.doc_id, "error": f.error.replace(home, ""), "attempts": f.attempts}
@@ -152,3 +153,11 @@ async def search(
     return SearchResult.model_validate(
         {"query": q, "batch_id": batch_id, "hits": hits}, from_attributes=True
     )
+
+
+def _failures(state_dir: pathlib.Path, batch_id: str, offset: int, limit: int) -> list[Failure]:
+    try:
+        with Batch.open(state_dir, batch_id) as batch:
+            return batch.failures(offset, limit)
+    except BatchNotFoundError:  # it has not begun yet
+        return []
