@@ -58,7 +58,8 @@ def test_all_commands_on_one_batch(batch: Path, docs: Path) -> None:
     listed = as_json(lesson15("list", *at, "--json"))
     assert [entry["batch_id"] for entry in listed["batches"]] == ["b"]
     found = as_json(lesson15("search", "subject 111", "-k", 2, "--batch-id", "b", *at, "--json"))
-    assert [set(hit) for hit in found["hits"]] == [{"doc_id", "chunk", "score", "text"}] * 2
+    keys = {"doc_id", "chunk", "score", "text", "page", "heading", "span", "meta"}
+    assert [set(hit) for hit in found["hits"]] == [keys] * 2
     assert found["hits"][0]["doc_id"].endswith("d3.txt")
     verified = lesson15("verify", "b", *at, "--json")
     assert verified.returncode == 0
