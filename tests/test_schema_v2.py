@@ -44,7 +44,7 @@ def test_they_are_read_as_they_are(
         monkeypatch.setenv("LESSON15_ENCRYPTION_KEY", "cd" * 32)
     result = verify(batch, state)
     assert result.is_clean, result.faults
-    manifest = CheckpointManager(state).load_manifest(batch)
+    manifest = CheckpointManager(state).open(batch).manifest
     assert (manifest.chunker, manifest.steps) == ("default", ())
     searcher = Searcher(batch, state)
     (hit,) = searcher.search("sourdough bread", 1)

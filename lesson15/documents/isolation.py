@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import orjson
 
 from lesson15 import errors
+from lesson15.children import cause_of_end, child_environment
 from lesson15.documents.parsed import Fingerprint, ParsedDocument, ParseOptions
 from lesson15.documents.parser_process import LENGTH, chunks_of
 from lesson15.errors import (
@@ -98,7 +97,7 @@ class ParserPool:
                 await self._stop(process)
                 raise ParseTimeoutError(path=path, seconds=self._timeout) from None
             except (asyncio.IncompleteReadError, ConnectionError):
-                detail = _cause(await self._stop(process))
+                detail = cause_of_end(await self._stop(process))
                 raise ParserCrashedError(path=path, detail=detail) from None
             except BaseException:  # cancelled: a late reply must not reach the next caller
                 await asyncio.shield(self._stop(process))
@@ -116,18 +115,14 @@ class ParserPool:
         return await self._start()
 
     async def _start(self) -> Process:
-        # The child must find this very package, however the parent came by it.
-        root = str(Path(errors.__file__).parent.parent)
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        # A process that reads what nobody vouches for has no business with the keys.
-        environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *self._arguments,
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,
-            env={**environment, "PYTHONPATH": os.pathsep.join(paths)},
+            # A process that reads what nobody vouches for has no business with the keys.
+            env=child_environment(without=_SECRETS),
         )
         self._all.add(process)
         return process
@@ -166,12 +161,6 @@ class ParserPool:
         await asyncio.gather(*(process.wait() for process in self._all))
         self._all.clear()
         self._idle.clear()
-
-
-def _cause(status: int) -> str:
-    if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
-    return f"it exited with status {status}"
 
 
 def _result(reply: dict[str, Any], path: str) -> ParsedDocument:

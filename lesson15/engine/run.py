@@ -150,14 +150,13 @@ class BatchRun:
 
     async def _wait_until_unpaused(self) -> None:
         """Put the pause on record and commit, once for all workers; then wait."""
-        self._append_once(BatchStatus.PAUSED, Paused(now()))
+        if self.writer.state.status is not BatchStatus.PAUSED:
+            self.writer.append(Paused(now()))
         await self.writer.commit()
         await self._unpaused.wait()
-        self._append_once(BatchStatus.RUNNING, Unpaused(now()))
-
-    def _append_once(self, status: BatchStatus, event: Event) -> None:
-        if self.writer.state.status is not status:
-            self.writer.append(event)
+        if not self._is_paused and self.writer.state.status is BatchStatus.PAUSED:
+            self.writer.append(Unpaused(now()))
+            await self.writer.commit()  # so that those who wait for it are told at once
 
     async def _process(self, document: SourceDocument) -> DocSettled:
         """Work on ``document``, as often as the policy says, and settle it."""

@@ -44,8 +44,8 @@ class Searcher:
         return searcher
 
     def _open(self, batch: StoredBatch, embedder: Embedder | None) -> None:
-        batch, self._catalog, self._store = batch.use(open_derived)
         self._embedder = embedder or open_embedder(batch.manifest.embedder)
+        batch, self._catalog, self._store = batch.use(open_derived)
         self._blocks = batch.blocks()
 
     def search(self, text: str, k: int = 5) -> list[SearchHit]:

@@ -131,7 +131,7 @@ class BatchSession:
     def checkpoint(self) -> BatchState | None:
         """The last durable state; None before there is one."""
         batch = self._stored()
-        return batch and batch.state
+        return batch.state if batch is not None else None
 
     def verify(self) -> Verification:
         """Check the batch from the ground up, as ``lesson15 verify`` does."""
