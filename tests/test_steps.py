@@ -97,7 +97,7 @@ async def test_steps_change_drop_and_add(docs: Path, state: Path, make: Make) ->
     # Plain functions run beside the event loop, asynchronous ones on it.
     assert threading.get_ident() not in threads
     assert translate.threads == {threading.get_ident()}
-    manifest = CheckpointManager(state).load_manifest("b")
+    manifest = CheckpointManager(state).open("b").manifest
     assert manifest.steps == (
         "shout", "summarised", "Translate", "watched", "Translate", "by_a_coroutine"
     )  # fmt: skip

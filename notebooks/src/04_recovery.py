@@ -88,9 +88,9 @@ for error in (
     manager = ErrorRecoveryManager(max_retries=3, retry_delay=1.0, sleep=note)
     try:
         await manager.execute_with_retry(always, error)
-    except Exception as raised:
+    except Exception:
         waits = ", ".join(f"{seconds:.1f} s" for seconds in slept) or "none"
-        print(f"{classify(error).name:16} attempts: {raised.attempts}, waits: {waits}")
+        print(f"{classify(error).name:16} attempts: {len(slept) + 1}, waits: {waits}")
 
 # %% [markdown]
 # - Network: the waits double, so that a server that is down is not hammered.

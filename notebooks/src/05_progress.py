@@ -26,8 +26,8 @@ print("before the first document:", tracker.get_eta())
 
 for number in range(200):  # ten a second
     now += 0.1
-    tracker.update_progress(True, f"doc-{number}")
-print(f"after 20 s: {tracker.rate:.1f} a second, {tracker.get_eta():.0f} s left")
+    await tracker.update_progress(True, f"doc-{number}")
+print(f"after 20 s: {tracker.rate:.1f} a second, {tracker.get_eta()} left")
 
 # %% [markdown]
 # ## Predict before you run
@@ -41,13 +41,13 @@ my_guess = 0
 # %%
 for number in range(60):
     now += 1.0
-    tracker.update_progress(True, f"heavy-{number}")
-print(f"after 80 s: {tracker.rate:.2f} a second, {tracker.get_eta():.0f} s left")
+    await tracker.update_progress(True, f"heavy-{number}")
+print(f"after 80 s: {tracker.rate:.2f} a second, {tracker.get_eta()} left")
 print("you guessed", my_guess)
-assert tracker.get_eta() > 600
+assert tracker.eta_seconds > 600
 
 # %% [markdown]
-# The recent past is the better guess. And `None` before the first document is the honest one: an
+# The recent past is the better guess. And "unknown" before the first document is the honest one: an
 # estimate of *0 s left* or *infinite* would be a lie.
 
 # %% [markdown]

@@ -95,7 +95,7 @@ async def test_a_pause_can_end_the_process(docs: Path, state: Path) -> None:
     end = await process.run()
     assert end == Ended(State.PAUSED)
     assert any(isinstance(message, Paused) for message in told)
-    assert CheckpointManager(state).load_checkpoint("b").status is BatchStatus.PAUSED
+    assert CheckpointManager(state).open("b").state.status is BatchStatus.PAUSED
     end = await HostProcess(request(docs, state), told.extend).run()
     assert end.report is not None
     assert end.report["processed_docs"] == 10
@@ -139,4 +139,4 @@ async def test_sigterm_stops_at_a_checkpoint(docs: Path, state: Path) -> None:
     process = HostProcess(request(docs, state), stop)
     end = await process.run()
     assert end.state is State.CANCELLED
-    assert CheckpointManager(state).load_checkpoint("b").status is BatchStatus.CANCELLED
+    assert CheckpointManager(state).open("b").state.status is BatchStatus.CANCELLED
