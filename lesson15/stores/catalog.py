@@ -205,7 +205,7 @@ class Catalog:
         if self._cipher is not None:
             return key, self._cipher.seal(orjson.dumps(encode(event)), f"catalog:{key}")
         # A document without file and chunks (a bare status) needs no detail column.
-        is_bare = event.fingerprint is None and event.error is None
+        is_bare = not event.chunks and event.fingerprint is None and event.error is None
         return key, None if is_bare else orjson.dumps(encode(event)).decode()
 
     def _event(self, row: tuple[Any, ...]) -> DocSettled:
