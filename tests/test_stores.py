@@ -11,6 +11,7 @@ import pytest
 
 from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.journal import JournalWriter, Position
+from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.state_files import Commit
 from lesson15.checkpoint.stored_batch import StoredBatch
@@ -105,6 +106,7 @@ def stored(state: Path, events: list[Event], batch_id: str = "b") -> StoredBatch
     manager = CheckpointManager(state)
     folder = manager.folder(batch_id)
     folder.root.mkdir(exist_ok=True)
+    folder.journal.unlink(missing_ok=True)
     writer = JournalWriter(OsFileSystem(), folder.journal, Position())
     for event in events:
         writer.append(event)
@@ -248,6 +250,15 @@ def test_catalog_answers(tmp_path: Path) -> None:
         list(catalog.scan())
 
 
+def test_a_document_that_is_no_file_keeps_its_block(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "c.sqlite")
+    event = doc("a", chunks=2, first_row=0, block=BlockRef(0, 10, 1))
+    catalog.apply([event, doc("bare")], Position(1, 1))
+    assert catalog.owner_of(1) == catalog.newest() == event
+    assert catalog.lookup(["a", "bare"]) == {"a": event, "bare": doc("bare")}
+    catalog.close()
+
+
 def test_removal_and_return_in_one_commit(tmp_path: Path) -> None:
     catalog = Catalog(tmp_path / "c.sqlite")
     failed = doc("a", DocStatus.FAILED, error="x", error_type="ValueError")
@@ -258,8 +269,46 @@ def test_removal_and_return_in_one_commit(tmp_path: Path) -> None:
 
 def test_catalog_of_another_journal_is_rebuilt(tmp_path: Path) -> None:
     """It lies where a batch of the same name was begun, or forked, and got no checkpoint."""
-    Catalog.recover(batch := stored(tmp_path, [doc("other")])).close()
-    batch.folder.journal.unlink()
+    Catalog.recover(stored(tmp_path, [doc("other")])).close()
     catalog = Catalog.recover(stored(tmp_path, EVENTS))
     assert [row.doc_id for row in catalog.scan()] == ["a", "b", "c"]
     catalog.close()
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "once it is open"])
+def test_a_snapshot_of_a_catalog_that_is_replaced_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Another process recovers, between two steps of a reader: the old pages with the new log of
+    SQLite would be neither one commit nor the other.
+    """
+    documents = [
+        doc(f"d{n:06}", chunks=1, first_row=n, block=BlockRef(n, 1, 1)) for n in range(40_000)
+    ]
+    new, newer = stored(tmp_path, documents[:-10]), stored(tmp_path, documents)
+    Catalog.recover(stored(tmp_path, documents[:300])).close()
+    newer_again = stored(tmp_path, documents)
+    newer_again.folder.catalog_seal.unlink()  # as after a kill: what recovers makes it anew
+    with batch_lock(newer_again.folder):
+        live = CheckpointManager(tmp_path).open("b")
+    assert live.is_live
+    connect = sqlite3.connect
+    writing: list[Catalog] = []
+
+    def connect_in_between(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        monkeypatch.setattr(sqlite3, "connect", connect)
+        if when == "once it is open":
+            connection = connect(*arguments, **options)
+        writing.append(Catalog.recover(new))
+        writing[0].catch_up(newer)
+        if when == "before it is opened":
+            connection = connect(*arguments, **options)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_in_between)
+    snapshot = Catalog.snapshot(live)
+    assert writing
+    assert list(snapshot.scan_with_chunks()) == documents
+    assert snapshot.position == newer.commit.position
+    snapshot.close()
+    writing[0].close()

@@ -68,6 +68,10 @@ def _as_it_stands(batch: StoredBatch) -> tuple[Catalog, VectorStore]:
     FAISS holds vectors in memory, so it stands in for every kind of store.
     """
     catalog = Catalog.snapshot(batch)
-    store = open_store("faiss", batch.folder.index, batch.manifest.dimensions, batch.cipher)
-    bring_up(store, batch, catalog)
+    try:
+        store = open_store("faiss", batch.folder.index, batch.manifest.dimensions, batch.cipher)
+        bring_up(store, batch, catalog)
+    except BaseException:
+        catalog.close()
+        raise
     return catalog, store

@@ -88,26 +88,31 @@ class Catalog:
             # SQLite needs to write beside a file that others may write to; where it cannot, nobody
             # can, and the file is immutable.
             for options in ("mode=ro", "immutable=1") if is_sealed else ("mode=ro",):
-                with suppress(CatalogError):
+                with suppress(CatalogError, OSError):
+                    inode = batch.folder.catalog.stat().st_ino
                     catalog = cls(batch.folder.catalog, batch.cipher, options)
-                    if catalog._hold(None if batch.is_live else batch.commit.position):
+                    if catalog._hold(inode, None if batch.is_live else batch.commit.position):
                         return catalog
         catalog = cls(":memory:", batch.cipher)
         catalog.catch_up(batch)
         return catalog
 
-    def _hold(self, position: Position | None) -> bool:
+    def _hold(self, inode: int, position: Position | None) -> bool:
         """Read from now on as of this moment, if that is at ``position``, or any if it is None;
         else close.
+
+        The file must still be ``inode``: had another process made it anew, before SQLite opened the
+        log beside it, that log would be the other file's.
         """
         try:
             self._fetch("BEGIN")
             found = self.position
-        except CatalogError:
+            is_same = self._path.stat().st_ino == inode
+        except (CatalogError, OSError):
             self.close()
             raise
         is_right = found == position if position is not None else bool(found.offset)
-        if not is_right:
+        if not (is_right and is_same):
             self.close()
         return is_right
 
@@ -207,8 +212,8 @@ class Catalog:
         if self._cipher is not None:
             key = self._cipher.hide(key)
             detail = self._cipher.seal(orjson.dumps(encode(event)), f"catalog:{key}")
-        elif event.fingerprint is not None or event.error is not None:
-            # A document without file and error (a bare status) needs no detail.
+        elif event.chunks or event.fingerprint is not None or event.error is not None:
+            # A document without chunks, file and error (a bare status) needs no detail.
             detail = orjson.dumps(encode(event))
         return key, event.status.value, event.chunks, detail, event.first_row
 
