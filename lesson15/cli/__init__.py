@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated
 
+import typer
+
+import lesson15
 from lesson15.cli import (  # noqa: F401 - importing them registers their commands
     batches,
     faults,
@@ -21,6 +25,24 @@ from lesson15.errors import EmbeddingModelError, StorageError, UsageError
 from lesson15.logs import log_to_stderr
 
 __all__ = ["app", "main"]
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"lesson15 {lesson15.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of the program itself, rather than of a command."""
 
 
 def _logs() -> AbstractContextManager[None]:

@@ -10,19 +10,24 @@ from lesson15.documents.encoding import decode
 from lesson15.errors import CourseMaterialError
 from lesson15.logs import log_to_stderr
 
-_ROOT = Path(__file__).parent.parent.parent
+_PACKAGE = Path(__file__).parent.parent
+_ROOTS = (
+    _PACKAGE / "_material",  # in a wheel, which is built with a copy of both folders
+    _PACKAGE.parent,  # in a checkout, where they lie beside the package
+)
 _PARAGRAPHS_FROM = "guides"
 
 
 def course_root() -> Path:
-    """The folder with ``notebooks`` and ``data``: the checkout that lesson15 is installed from.
+    """The folder with ``notebooks`` and ``data``: part of the wheel, or the checkout.
 
     Raises:
-        CourseMaterialError: lesson15 was installed without it.
+        CourseMaterialError: they are in neither place.
     """
-    if not (_ROOT / "data" / "sample_docs").is_dir():
-        raise CourseMaterialError(root=_ROOT)
-    return _ROOT
+    for root in _ROOTS:
+        if (root / "data" / "sample_docs").is_dir() and (root / "notebooks").is_dir():
+            return root
+    raise CourseMaterialError(root=_ROOTS[0])
 
 
 def sample_docs() -> Path:

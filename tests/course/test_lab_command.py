@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import lesson15
 from lesson15.cli import app
 from lesson15.cli import lab as lab_module
-from lesson15.course import material
 from lesson15.course.material import course_root, make_documents, work_folder
-from lesson15.errors import CourseMaterialError, MissingDependencyError
+from lesson15.errors import MissingDependencyError
 
 
 @pytest.fixture
@@ -48,15 +51,25 @@ def test_copies_are_made_once_and_kept(tmp_path: Path, started: list[list[str]])
 
 
 def test_what_is_missing_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[list[str]]
+    monkeypatch: pytest.MonkeyPatch, started: list[list[str]]
 ) -> None:
-    monkeypatch.setattr(material, "_ROOT", tmp_path)
-    with pytest.raises(CourseMaterialError, match="pip install -e"):
-        lab(f"--folder={tmp_path / 'a'}")
     monkeypatch.setattr(lab_module, "find_spec", lambda _name: None)
     with pytest.raises(MissingDependencyError, match=r"lesson15 lab needs .*lesson15\[course\]"):
         lab()
     assert started == []
+
+
+def test_a_package_without_its_course_says_so(tmp_path: Path) -> None:
+    package = Path(lesson15.__file__).parent
+    shutil.copytree(package, tmp_path / "lesson15", ignore=shutil.ignore_patterns("_material"))
+    done = subprocess.run(
+        [sys.executable, "-m", "lesson15", "lab"], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "There are no notebooks and sample documents in" in done.stderr
+    assert str(tmp_path) in done.stderr
+    assert not (tmp_path / "lesson15-course").exists()
 
 
 def test_documents_to_practise_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
