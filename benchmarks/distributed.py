@@ -29,8 +29,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lesson15 import BatchProcessor
 from lesson15.checkpoint.documents import Manifest
+
+from lesson15 import BatchProcessor
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.distributed import DistributedProcessor

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import faiss
 import numpy as np
+from lesson15.checkpoint.batch_log import BatchLog
 
 from lesson15 import BatchProcessor, CheckpointManager
-from lesson15.checkpoint.batch_log import BatchLog
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.journal import Position
 from lesson15.distributed.merge import Merge
