@@ -184,3 +184,11 @@ def test_what_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "Steps.cached",
         "wait",
     ]
+
+
+def test_the_architecture_names_every_file_on_the_route() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "hops.py", "--check", "ARCHITECTURE.md"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
