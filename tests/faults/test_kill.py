@@ -46,7 +46,7 @@ def lie(name: str, nth: int) -> FaultRule:
 RECOVERABLE = {
     "embed": [kill("embed", "d4.txt")],
     "result": [kill("result", "d5.txt")],
-    "index add": [kill("index", "add", 2)],
+    "index add": [kill("index", "add")],
     "index save": [kill("index", "save")],
     "journal write": [kill("checkpoint_write", "journal.log", 2)],
     "segment write": [kill("checkpoint_write", "segment.bin", 2)],
@@ -59,7 +59,7 @@ RECOVERABLE = {
     "torn checkpoint": torn("checkpoint.json", 3),
     "unflushed segment": [lie("segment.bin", 2), kill("rename", "checkpoint.json", 3)],
     "unflushed journal": [lie("journal.log", 2), kill("rename", "checkpoint.json", 3)],
-    "unflushed rename": [lie("folder", 6), kill("index", "add", 2)],
+    "unflushed rename": [lie("folder", 6), kill("checkpoint_write", "journal.log", 3)],
 }
 
 
