@@ -343,3 +343,64 @@ class ServiceRunningError(ServiceError):
     """Another server works on {path}. Stop it, or give this one a LESSON15_SERVICE_STATE_DIR of
     its own.
     """
+
+
+# --- the other side of a call: see lesson15.recovery and lesson15.embedding.calls ----------------
+
+
+class TransientServiceError(Lesson15Error):
+    """{detail}"""
+
+    def __init__(self, detail: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(detail=detail, retry_after=retry_after)
+
+
+class RateLimited(TransientServiceError):  # noqa: N818 - a public name that says what happened
+    """{detail}"""
+
+    def __init__(
+        self, retry_after: float | None = None, detail: str = "The service wants fewer requests."
+    ) -> None:
+        super().__init__(detail, retry_after)
+
+
+class ServiceUnavailable(TransientServiceError):  # noqa: N818 - as RateLimited
+    """{detail}"""
+
+    def __init__(
+        self, detail: str = "The service is away.", retry_after: float | None = None
+    ) -> None:
+        super().__init__(detail, retry_after)
+
+
+class InvalidAnswerError(Lesson15Error):
+    """The embedder {embedder!r} gave {detail}."""
+
+
+class RepeatedCallError(Lesson15Error):
+    """{kind}: {error} (the call of the embedder was made {attempts} times)"""
+
+    def __init__(self, error: Exception, attempts: int, kind: str = "") -> None:
+        self.error = error
+        self.attempts = attempts
+        super().__init__(error=error, attempts=attempts, kind=kind or type(error).__name__)
+
+
+class RefusedTextError(Lesson15Error):
+    """The embedder {embedder!r} accepts other texts and refuses a chunk of {characters} characters
+    of this document ({detail}). Lower LESSON15_CHUNK_CHARS if it is too long.
+    """
+
+
+class ServiceOutageError(StorageError):
+    """The embedding service {embedder!r} has been away for {seconds} s ({detail}). What was
+    committed is safe: run `lesson15 resume` once it is back, or raise LESSON15_OUTAGE_PATIENCE to
+    wait longer.
+    """
+
+
+class EmbedderRefusedError(EmbeddingModelError):
+    """The embedder {model!r} refuses every text ({detail}). Check its address, its model and its
+    key; then run `lesson15 resume`.
+    """

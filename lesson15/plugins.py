@@ -35,6 +35,8 @@ class Group(StrEnum):
     """A callable that makes a :class:`~lesson15.checkpoint.filesystem.FileSystem`."""
     NOTIFIERS = "lesson15.notifiers"
     """A callable that makes a :class:`~lesson15.notifications.Notifier`."""
+    TRANSIENT = "lesson15.transient"
+    """A :data:`~lesson15.recovery.TransientHook`; the name is for messages only."""
 
     @property
     def noun(self) -> str:

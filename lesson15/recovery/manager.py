@@ -1,22 +1,8 @@
-"""What to do when something fails: a policy table, applied by tenacity.
-
-| error           | action                                | retries | wait                |
-|-----------------|---------------------------------------|---------|---------------------|
-| network timeout | retry                                 | 3       | exponential, jitter |
-| file not found  | skip                                  | 0       | -                   |
-| out of memory   | wait, lower concurrency, retry        | 5       | linear              |
-| parse error     | log, skip to the dead-letter list     | 1       | fixed               |
-| system error    | abort, checkpoint kept                | 0       | -                   |
-
-A decision is a value: :func:`classify` maps an exception to a row of the table and nothing else.
-"""
+"""Runs functions under the policy table, by tenacity."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, TypeVar
 
 from tenacity import (
@@ -29,66 +15,13 @@ from tenacity import (
 )
 from tenacity.wait import wait_base
 
-from lesson15 import errors
+from lesson15.errors import RepeatedCallError
 from lesson15.logs import get_logger
+from lesson15.recovery.classify import TransientHook, classify, load_hooks
+from lesson15.recovery.policy import Decision, Wait
 
 T = TypeVar("T")
 log = get_logger(__name__)
-
-
-class Action(StrEnum):
-    """What becomes of the document, or of the batch, once the retries are used up."""
-
-    FAIL = "fail"
-    SKIP = "skip"
-    ABORT = "abort"
-
-
-class Wait(StrEnum):
-    """How the wait between two attempts grows."""
-
-    NONE = "none"
-    FIXED = "fixed"
-    LINEAR = "linear"
-    EXPONENTIAL = "exponential"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One row of the policy table."""
-
-    name: str
-    action: Action
-    retries: int
-    wait: Wait
-    lower_concurrency: bool = False
-
-
-NETWORK_TIMEOUT = Decision("network timeout", Action.FAIL, 3, Wait.EXPONENTIAL)
-FILE_NOT_FOUND = Decision("file not found", Action.SKIP, 0, Wait.NONE)
-OUT_OF_MEMORY = Decision("out of memory", Action.FAIL, 5, Wait.LINEAR, lower_concurrency=True)
-PARSE_ERROR = Decision("parse error", Action.FAIL, 1, Wait.FIXED)
-SYSTEM_ERROR = Decision("system error", Action.ABORT, 0, Wait.NONE)
-POLICY = (NETWORK_TIMEOUT, FILE_NOT_FOUND, OUT_OF_MEMORY, PARSE_ERROR, SYSTEM_ERROR)
-
-_SYSTEM_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-
-
-def classify(error: BaseException) -> Decision:
-    """The row of the policy table for ``error``; what is not known is a parse error."""
-    if isinstance(error, errors.StorageError | errors.EmbeddingModelError):
-        return SYSTEM_ERROR
-    if isinstance(error, errors.DocumentError):
-        return PARSE_ERROR
-    if isinstance(error, FileNotFoundError):
-        return FILE_NOT_FOUND
-    if isinstance(error, MemoryError):
-        return OUT_OF_MEMORY
-    if isinstance(error, TimeoutError | ConnectionError):
-        return NETWORK_TIMEOUT
-    if isinstance(error, OSError) and error.errno in _SYSTEM_ERRNOS:
-        return SYSTEM_ERROR
-    return PARSE_ERROR
 
 
 class ErrorRecoveryManager:
@@ -100,6 +33,11 @@ class ErrorRecoveryManager:
             exponential one.
         sleep: how to wait, for tests.
         on_pressure: called before each wait that a memory error causes.
+        is_transient: an opinion on errors that lesson15 does not know; see :func:`classify`.
+        max_retry_after: seconds; a service that asks to wait longer is asked again after these.
+
+    Raises:
+        PluginError: a plugin's hook for transient errors cannot be used.
     """
 
     def __init__(
@@ -109,11 +47,16 @@ class ErrorRecoveryManager:
         *,
         sleep: Callable[[float], Awaitable[None]] | None = None,
         on_pressure: Callable[[], object] | None = None,
+        is_transient: TransientHook | None = None,
+        max_retry_after: float = 300.0,
     ) -> None:
+        load_hooks()  # a broken one is told of now, not when something fails
         self.max_retries = max_retries
         self.retry_delay = retry_delay
         self._sleep = sleep
         self._on_pressure = on_pressure
+        self._is_transient = is_transient
+        self._max_retry_after = max_retry_after
         self._waits: dict[Wait, wait_base] = {
             Wait.NONE: wait_fixed(0),
             Wait.FIXED: wait_fixed(retry_delay),
@@ -124,8 +67,13 @@ class ErrorRecoveryManager:
 
     def retries_for(self, error: BaseException) -> int:
         """How often ``error`` is retried."""
-        decision = classify(error)
-        return self.max_retries if decision is NETWORK_TIMEOUT else decision.retries
+        decision = self.classify(error)
+        table = decision.is_transient and decision.retries > 0
+        return self.max_retries if table else decision.retries
+
+    def classify(self, error: BaseException) -> Decision:
+        """The row of the policy table for ``error``, with this manager's ``is_transient``."""
+        return classify(error, self._is_transient)
 
     async def execute_with_retry(
         self, func: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
@@ -133,7 +81,7 @@ class ErrorRecoveryManager:
         """``await func(*args, **kwargs)``, again and again as the table says.
 
         Raises:
-            Exception: the last error; its ``attempts`` attribute counts the calls.
+            Exception: the last error; its ``attempts`` attribute counts the attempts.
         """
         return await self.recover(None, func, *args, **kwargs)
 
@@ -168,11 +116,14 @@ class ErrorRecoveryManager:
         return call.attempt_number > self.retries_for(error)
 
     def _wait(self, call: RetryCallState) -> float:
-        return self._waits[classify(_error_of(call)).wait](call)
+        decision = self.classify(_error_of(call))
+        if decision.retry_after is not None:
+            return min(decision.retry_after, self._max_retry_after)
+        return self._waits[decision.wait](call)
 
     def _before_sleep(self, call: RetryCallState) -> None:
         error = _error_of(call)
-        decision = classify(error)
+        decision = self.classify(error)
         log.warning("retrying", policy=decision.name, attempt=call.attempt_number, error=str(error))
         if decision.lower_concurrency and self._on_pressure:
             self._on_pressure()
@@ -187,5 +138,7 @@ def _error_of(call: RetryCallState) -> BaseException:
 
 def _reraise(call: RetryCallState) -> Any:
     error = _error_of(call)
-    error.attempts = call.attempt_number  # type: ignore[attr-defined]
+    # An embedder's call may have been repeated by itself before: those count, too.
+    before = error.attempts if isinstance(error, RepeatedCallError) else 1
+    error.attempts = max(before, call.attempt_number)  # type: ignore[attr-defined]
     raise error
