@@ -178,11 +178,13 @@ def test_too_many_open_files(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     held = []
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 3, hard))
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 3, hard)
+        )
 
         def open_many() -> None:
             while True:
-                held.append(open(tmp_path / "x", "a"))  # noqa: SIM115 - closed below
+                held.append((tmp_path / "x").open("a"))
 
         error = calls.raised_by(open_many)
     finally:
@@ -231,14 +233,14 @@ class APIConnectionError(Exception):
     """As openai and anthropic call it."""
 
 
-class InsufficientQuota(RateLimitError):
+class InsufficientQuotaError(RateLimitError):
     code = "insufficient_quota"
 
 
 def test_clients_of_services_by_name() -> None:
     assert classify(RateLimitError()).trouble is Trouble.RATE_LIMITED
     assert classify(APIConnectionError()).trouble is Trouble.UNAVAILABLE
-    assert classify(InsufficientQuota()).name == SYSTEM  # waiting does not fill an account
+    assert classify(InsufficientQuotaError()).name == SYSTEM  # waiting does not fill an account
 
 
 # --- chains and groups ------------------------------------------------------------------------

@@ -112,7 +112,7 @@ async def test_the_attempts_of_a_repeated_call_count() -> None:
     async def fail() -> None:
         raise error
 
-    with pytest.raises(errors.RepeatedCallError, match="TimeoutError: slow .*4 times") as caught:
+    with pytest.raises(errors.RepeatedCallError, match=r"TimeoutError: slow .*4 times") as caught:
         await ErrorRecoveryManager(sleep=Waits()).execute_with_retry(fail)
     assert caught.value.attempts == 4
 
