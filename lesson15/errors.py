@@ -404,3 +404,7 @@ class EmbedderRefusedError(EmbeddingModelError):
     """The embedder {model!r} refuses every text ({detail}). Check its address, its model and its
     key; then run `lesson15 resume`.
     """
+
+
+class EmbedderNameError(UsageError):
+    """The embedder {name!r} cannot be used: {detail}. Give {form}."""

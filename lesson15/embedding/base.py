@@ -37,7 +37,11 @@ class Embedder(Protocol):
     """
 
     name: str
-    dimensions: int
+
+    @property
+    def dimensions(self) -> int:
+        """The length of a vector; a plain attribute will do."""
+        ...
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors (len(texts) x dimensions, float32, normalised), in the order of ``texts``.

@@ -63,6 +63,7 @@ class Breaker:
         self._in_a_row = 0
         self._began = 0.0
         self._not_before = 0.0
+        self._wave_ends = 0.0
         self._outage: asyncio.Task[None] | None = None
         self.successes = 0
         self.outages = 0
@@ -98,13 +99,14 @@ class Breaker:
         now = asyncio.get_running_loop().time()
         if not self._in_a_row:
             self._began = begun
-        is_limited = decision.trouble is Trouble.RATE_LIMITED
-        is_same_wave = is_limited and begun < self._not_before
-        if not is_same_wave:
+        is_of_service = decision.trouble is not Trouble.REQUEST_FAILED
+        is_new_wave = begun >= self._wave_ends
+        if is_new_wave or decision.trouble is not Trouble.RATE_LIMITED:
             self._in_a_row += 1
         told = self._told(decision)
-        if told or (is_limited and not is_same_wave):
+        if told or (is_of_service and is_new_wave):
             self._not_before = max(self._not_before, now + (told or self._wait(self._in_a_row)))
+            self._wave_ends = now
         if self._in_a_row >= self._threshold or now - self._began > self._patience > 0:
             self.open(error)
 

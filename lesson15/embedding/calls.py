@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -36,14 +37,14 @@ from lesson15.errors import (
     Lesson15Error,
     RefusedTextError,
     RepeatedCallError,
+    ServiceOutageError,
     StepTimeoutError,
-    UsageError,
+    StorageError,
 )
 from lesson15.logs import get_logger
 from lesson15.recovery import (
     FILE_NOT_FOUND,
     OUT_OF_MEMORY,
-    PARSE_ERROR,
     Action,
     Decision,
     TransientHook,
@@ -151,30 +152,24 @@ class ModelCalls:
         return self._embedder is not None
 
     async def open(self) -> None:
-        """Make the embedder.
+        """Make the embedder, however long it takes a service that is away to come back.
 
         Raises:
             EmbeddingModelError: it cannot be made.
-            Exception: what the policy table says may pass, after the retries.
+            ServiceOutageError: the service stayed away for longer than the patience.
         """
-        tries = 0
+        began, tries = asyncio.get_running_loop().time(), 0
         while True:
             try:
                 embedder = await self._in_time(self._open)
                 self.traits = Traits.of(embedder)
                 break
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - judged by the policy table
                 tries += 1
-                decision = self._classify(error)
-                if decision.is_transient and tries <= self._options.max_retries:
-                    await asyncio.sleep(decision.retry_after or self._backoff(tries))
-                elif isinstance(error, UsageError) or (
-                    decision.name in (PARSE_ERROR.name, FILE_NOT_FOUND.name)
-                ):
-                    raise EmbeddingModelError(model="of this batch", detail=error) from error
-                else:
-                    raise
+                await asyncio.sleep(self._after_opening(error, tries, began))
         options, traits = self._options, self.traits
+        if tries > options.max_retries:
+            self._hooks.on_recovery(asyncio.get_running_loop().time() - began)
         self._rates = Rates(
             traits.requests_per_minute or options.requests_per_minute,
             traits.tokens_per_minute or options.tokens_per_minute,
@@ -189,10 +184,32 @@ class ModelCalls:
             longest_wait=options.probe_interval,
             longest_told_wait=options.max_retry_after,
             on_outage=self._hooks.on_outage,
-            on_recovery=self._hooks.on_recovery,
+            on_recovery=self._recovered,
             classify=self._classify,
         )
         self._embedder = embedder
+
+    def _recovered(self, seconds: float) -> None:
+        self._rates.resume()
+        self._hooks.on_recovery(seconds)
+
+    def _after_opening(self, error: Exception, tries: int, began: float) -> float:
+        """Seconds until the embedder is tried to be made again; raises if it is not."""
+        options, decision = self._options, self._classify(error)
+        waited = asyncio.get_running_loop().time() - began
+        if decision.is_transient and tries <= options.max_retries:
+            return decision.retry_after or self._backoff(tries)
+        if not decision.is_transient or isinstance(error, StepTimeoutError):
+            if isinstance(error, StorageError | EmbeddingModelError):
+                raise error
+            raise EmbeddingModelError(model="of this batch", detail=error) from error
+        if tries == options.max_retries + 1:
+            self._hooks.on_outage(error)
+        if waited >= options.outage_patience:
+            raise ServiceOutageError(
+                embedder="of this batch", seconds=round(waited), detail=error
+            ) from error
+        return decision.retry_after or min(self._backoff(tries), options.probe_interval)
 
     async def run(self, texts: list[str]) -> list[NDArray[Any] | Exception]:
         """For each text its vector (dimensions), or what went wrong with it; see the module."""
@@ -222,32 +239,39 @@ class ModelCalls:
             Exception: every document is concerned.
         """
         loop, breaker = asyncio.get_running_loop(), self._breaker
-        tries, relapses, first_failure, outages = 0, 0, None, breaker.outages
+        tries: Counter[str] = Counter()
+        relapses, first_failure, outages = 0, None, breaker.outages
         while True:
             await breaker.admit()
             await self._rates.admit(texts)
             if breaker.outages != outages:  # what failed during an outage says nothing of the texts
-                tries, first_failure, outages = 0, None, breaker.outages
+                limited = tries[Trouble.RATE_LIMITED]
+                tries = Counter({Trouble.RATE_LIMITED: limited})
+                first_failure, outages = None, breaker.outages
                 relapses += 1
             answered, begun = breaker.successes, loop.time()
             try:
                 vectors = await self._call(texts)
             except Exception as error:  # noqa: BLE001 - judged by the policy table
-                tries += 1
                 first_failure = begun if first_failure is None else first_failure
                 decision = self._classify(error)
+                kind = decision.trouble or decision.name
+                tries[kind] += 1
                 log.info(
                     "embedding call failed", policy=decision.name, trouble=decision.trouble,
-                    texts=len(texts), attempt=tries, error=str(error),
+                    texts=len(texts), attempt=tries[kind], error=str(error),
                 )  # fmt: skip
                 if decision.is_transient and not isinstance(error, StepTimeoutError):
                     breaker.fail(error, decision, begun)
+                    if decision.trouble is Trouble.RATE_LIMITED:
+                        self._rates.refused(begun)
                 seconds = loop.time() - first_failure
-                attempt = _Attempt(error, decision, tries, relapses, seconds, answered)
+                attempt = _Attempt(error, decision, tries[kind], relapses, seconds, answered)
                 wait = await self._after(attempt, is_alone=len(texts) == 1, length=len(texts[0]))
                 await asyncio.sleep(wait)
             else:
                 breaker.succeed()
+                self._rates.succeeded()
                 return vectors
 
     async def _after(self, attempt: _Attempt, *, is_alone: bool, length: int) -> float:
@@ -296,9 +320,7 @@ class ModelCalls:
         is_too_long = attempt.seconds > patience > 0 and not self._breaker.is_open
         if is_too_long or attempt.relapses >= _RELAPSES:  # others are served all the time
             raise _BlameError(RepeatedCallError(attempt.error, attempt.number))
-        if is_limited or attempt.decision.retry_after:
-            return 0.0  # the breaker holds every call back for as long as that takes
-        return self._backoff(attempt.number)
+        return 0.0  # the breaker holds every call back for as long as that takes
 
     async def _is_well(self, attempt: _Attempt) -> bool:
         """Whether the embedder works; if it does not, the breaker is open now.
@@ -375,7 +397,7 @@ class _Attempt:
     """A call that failed.
 
     Attributes:
-        number: of this attempt, from 1, since the last outage.
+        number: how often it has failed in this way, since the last outage.
         relapses: outages since the first attempt; after each, the service answered a probe.
         seconds: since the first attempt that failed, since the last outage.
         answered: calls that were answered before this one was made.

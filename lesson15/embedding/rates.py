@@ -7,9 +7,16 @@ of tokens), which the libraries at hand refuse: here it is let through, and the 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import deque
 from collections.abc import Callable, Sequence
 
 _BURST_SECONDS = 1.0
+_LEARNING_SECONDS = 1.0
+_SHORTEST_SAMPLE_SECONDS = 0.5
+_SLOWEST_RATE = 1.0
+_DOUBLING_SECONDS = 3.0
+_CUT = 0.8
 
 
 class TokenBucket:
@@ -32,8 +39,69 @@ class TokenBucket:
         return max(0.0, wait)
 
 
+class LearnedPace:
+    """How fast a service can be called, learnt from its refusals; no limit before the first one.
+
+    A refusal brings the rate down to four fifths of itself, or to what was answered of late if that
+    is less, but at most to a half; and then it doubles every three seconds. (The SDKs of AWS do
+    alike in their adaptive mode.) So a limit that nobody told us is met by few refusals, which
+    services often count as requests, too.
+    """
+
+    def __init__(self) -> None:
+        self._answers: deque[float] = deque()
+        self._rate = math.inf
+        self._raised_at = 0.0
+        self._cut_at = -math.inf
+        self._next = 0.0
+        self._resumed_at = -math.inf
+
+    def reserve(self, now: float) -> float:
+        """Seconds after ``now`` at which the next call may be made.
+
+        To be asked by one caller at a time, after the one before has waited: the rate may change.
+        """
+        if self._resumed_at == -math.inf:
+            self._resumed_at = now
+        self._raise(now)
+        start = max(now, self._next)
+        self._next = start + 1 / self._rate
+        return start - now
+
+    def resume(self, now: float) -> None:
+        """Take note that calls were held back until now: the past says nothing of the rate."""
+        self._resumed_at = now
+        self._answers.clear()
+
+    def succeeded(self, now: float) -> None:
+        """Count an answer."""
+        self._answers.append(now)
+        self._forget(now)
+
+    def refused(self, begun: float, now: float) -> None:
+        """Count a refusal of a call that was begun at ``begun``; the first of a second counts."""
+        seconds = min(now - self._resumed_at, _LEARNING_SECONDS)
+        if begun < self._cut_at or now - self._cut_at < _LEARNING_SECONDS:
+            return
+        if seconds < _SHORTEST_SAMPLE_SECONDS:
+            return  # nothing is known yet; the wait that the service asks for has to do
+        self._raise(now)
+        self._forget(now)
+        least = _SLOWEST_RATE if self._rate == math.inf else max(self._rate / 2, _SLOWEST_RATE)
+        self._rate = max(min(len(self._answers) / seconds, _CUT * self._rate), least)
+        self._cut_at = now
+
+    def _raise(self, now: float) -> None:
+        self._rate *= 2.0 ** min((now - self._raised_at) / _DOUBLING_SECONDS, 60)
+        self._raised_at = now
+
+    def _forget(self, now: float) -> None:
+        while self._answers and self._answers[0] < now - _LEARNING_SECONDS:
+            self._answers.popleft()
+
+
 class Rates:
-    """The limits of one service; None is no limit."""
+    """The limits of one service: those that it states (None is no limit), and what it refuses."""
 
     def __init__(
         self,
@@ -44,15 +112,35 @@ class Rates:
         self._requests = TokenBucket(requests_per_minute) if requests_per_minute else None
         self._tokens = TokenBucket(tokens_per_minute) if tokens_per_minute else None
         self._count = count_tokens or estimate_tokens
+        self._pace = LearnedPace()
+        self._turn = asyncio.Lock()
 
     async def admit(self, texts: Sequence[str]) -> None:
         """Wait until a call with ``texts`` may be made."""
-        now = asyncio.get_running_loop().time()
-        wait = self._requests.reserve(1, now) if self._requests else 0.0
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            wait = self._pace.reserve(loop.time())
+            if wait:
+                await asyncio.sleep(wait)
+        now, wait = loop.time(), 0.0
+        if self._requests:
+            wait = self._requests.reserve(1, now)
         if self._tokens:
             wait = max(wait, self._tokens.reserve(sum(map(self._count, texts)), now))
         if wait:
             await asyncio.sleep(wait)
+
+    def succeeded(self) -> None:
+        """Count a call that was answered."""
+        self._pace.succeeded(asyncio.get_running_loop().time())
+
+    def resume(self) -> None:
+        """Take note that calls were held back until now."""
+        self._pace.resume(asyncio.get_running_loop().time())
+
+    def refused(self, begun: float) -> None:
+        """Count a call, begun at ``begun`` (loop time), that was refused because of the rate."""
+        self._pace.refused(begun, asyncio.get_running_loop().time())
 
 
 def estimate_tokens(text: str) -> int:

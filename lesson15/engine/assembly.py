@@ -89,7 +89,9 @@ class Assembly:
     def _embedder(self, manifest: Manifest) -> Embedder:
         given = self.embedder
         embedder = (
-            open_embedder(manifest.embedder) if given is None or isinstance(given, str) else given
+            open_embedder(manifest.embedder, manifest.dimensions)
+            if given is None or isinstance(given, str)
+            else given
         )
         return self.faults.embedder(embedder) if self.faults else embedder
 
