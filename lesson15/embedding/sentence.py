@@ -46,7 +46,7 @@ class SentenceTransformerEmbedder:
             self.model = SentenceTransformer(str(folder))
             # The tokenizer takes its settings at the first call, and must not while others use it.
             vectors = self.model.encode(["ready"], show_progress_bar=False)
-        except (ImportError, OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # each format of weights has errors of its own
             detail = f"{type(error).__name__}: {error}"
             raise EmbeddingModelError(model=self.name, detail=detail) from error
         self.dimensions = int(vectors.shape[1])
