@@ -5,9 +5,9 @@ python benchmarks/outage.py --outage 30 --documents 500  # the same in short
 
 A real HTTP server on this machine answers `--rate` requests a second at most. After a third of the
 documents it is away: half of that time it refuses with status 503, the other half nobody listens at
-its port. Then, for `--storm` seconds, it refuses every second request with status 429. Printed are the
-documents in the dead-letter list, the texts that were answered more than once, the requests sent
-while it was away, and the rate outside of the trouble against the rate that the server allows.
+its port. Then, for `--storm` seconds, it refuses every second request with status 429. Printed are
+the documents in the dead-letter list, the texts that were answered more than once, the requests
+sent while it was away, and the rate after the trouble against the rate that the server allows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class World:
         self._lock = threading.Lock()
         self._turn = 0
 
-    def trouble(self, texts: Sequence[str]) -> Trouble | None:
+    def trouble(self, _texts: Sequence[str]) -> Trouble | None:
         """What is wrong at this moment."""
         with self._lock:
             if self.began is None and len(self.server.answered) >= self.documents // 3:

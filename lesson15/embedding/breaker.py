@@ -15,6 +15,7 @@ from lesson15.recovery import Decision, Trouble, classify
 log = get_logger(__name__)
 
 _SHORTEST_WAIT = 0.05
+_LIMITED_SECONDS = 30.0
 
 Probe = Callable[[], Awaitable[object]]
 
@@ -25,7 +26,7 @@ class Breaker:
     Args:
         name: the embedder's, for messages.
         threshold: failures in a row that open it. Refusals because of the rate come in waves of
-            parallel calls; such a wave counts once.
+            parallel calls: such a wave counts once, and only if none was answered for a while.
         patience: seconds that the service may be away; 0: do not wait at all.
         first_wait: seconds before the first probe; each further wait is twice as long.
         longest_wait: seconds between two probes, at most.
@@ -61,6 +62,7 @@ class Breaker:
         self._on_recovery = on_recovery
         self._classify = classify
         self._in_a_row = 0
+        self._untold = 0
         self._began = 0.0
         self._not_before = 0.0
         self._wave_ends = 0.0
@@ -92,7 +94,7 @@ class Breaker:
     def succeed(self) -> None:
         """Count a call that was answered."""
         self.successes += 1
-        self._in_a_row = 0
+        self._in_a_row = self._untold = 0
 
     def fail(self, error: Exception, decision: Decision, begun: float) -> None:
         """Count a call that was begun at ``begun`` (loop time) and failed for a passing reason."""
@@ -103,11 +105,17 @@ class Breaker:
         is_new_wave = begun >= self._wave_ends
         if is_new_wave or decision.trouble is not Trouble.RATE_LIMITED:
             self._in_a_row += 1
-        told = self._told(decision)
-        if told or (is_of_service and is_new_wave):
-            self._not_before = max(self._not_before, now + (told or self._wait(self._in_a_row)))
+        wait = self._told(decision)
+        if wait is None and is_of_service and is_new_wave:
+            self._untold += 1
+            wait = self._wait(self._untold)
+        if wait is not None:
+            self._not_before = max(self._not_before, now + wait)
             self._wave_ends = now
-        if self._in_a_row >= self._threshold or now - self._began > self._patience > 0:
+        is_limited = decision.trouble is Trouble.RATE_LIMITED
+        if is_limited and now - self._began < _LIMITED_SECONDS:
+            return  # it is up: waiting, and a slower pace, will do
+        if self._in_a_row >= self._threshold:
             self.open(error)
 
     def open(self, error: Exception) -> None:
@@ -128,9 +136,10 @@ class Breaker:
     def _wait(self, number: int) -> float:
         return min(self._first_wait * 2.0 ** (min(number, 60) - 1), self._longest_wait)
 
-    def _told(self, decision: Decision) -> float:
-        """Seconds that the service asked to wait, within bounds; 0 if it did not say."""
-        return min(decision.retry_after or 0.0, self._longest_told_wait)
+    def _told(self, decision: Decision) -> float | None:
+        """Seconds that the service asked to wait, within bounds; None if it did not say."""
+        seconds = decision.retry_after
+        return None if seconds is None else min(seconds, self._longest_told_wait)
 
     async def _wait_until_back(self, error: Exception) -> None:
         """Probe until the service answers; raises once the patience is over."""
@@ -146,7 +155,8 @@ class Breaker:
                     seconds=round(loop.time() - self._began),
                     detail=str(error) or type(error).__name__,
                 ) from error
-            wait = self._told(self._classify(error)) or self._wait(number)
+            told = self._told(self._classify(error))
+            wait = self._wait(number) if told is None else told
             await asyncio.sleep(min(left, max(wait, _SHORTEST_WAIT)))
             try:
                 await self._probe()
@@ -158,7 +168,7 @@ class Breaker:
             else:
                 break
         seconds = loop.time() - self._began
-        self._in_a_row, self._not_before, self._outage = 0, 0.0, None
+        self._in_a_row, self._untold, self._not_before, self._outage = 0, 0, 0.0, None
         self.successes += 1
         log.warning("embedding service back", embedder=self.name, seconds=round(seconds, 3))
         self._on_recovery(seconds)

@@ -198,7 +198,7 @@ class ModelCalls:
         options, decision = self._options, self._classify(error)
         waited = asyncio.get_running_loop().time() - began
         if decision.is_transient and tries <= options.max_retries:
-            return decision.retry_after or self._backoff(tries)
+            return self._until_told(decision, self._backoff(tries))
         if not decision.is_transient or isinstance(error, StepTimeoutError):
             if isinstance(error, StorageError | EmbeddingModelError):
                 raise error
@@ -209,7 +209,7 @@ class ModelCalls:
             raise ServiceOutageError(
                 embedder="of this batch", seconds=round(waited), detail=error
             ) from error
-        return decision.retry_after or min(self._backoff(tries), options.probe_interval)
+        return self._until_told(decision, min(self._backoff(tries), options.probe_interval))
 
     async def run(self, texts: list[str]) -> list[NDArray[Any] | Exception]:
         """For each text its vector (dimensions), or what went wrong with it; see the module."""
@@ -300,7 +300,7 @@ class ModelCalls:
             raise _BlameError(RepeatedCallError(error, tries))
         if decision.is_transient:
             if tries <= self._options.max_retries:
-                return decision.retry_after or self._backoff(tries)
+                return self._until_told(decision, self._backoff(tries))
         elif not is_alone:
             raise _BlameError(error)
         elif tries <= decision.retries:
@@ -384,6 +384,12 @@ class ModelCalls:
                     step="embed", seconds=self._options.timeout, setting="EMBED_TIMEOUT"
                 ) from error
             raise
+
+    def _until_told(self, decision: Decision, else_seconds: float) -> float:
+        """Seconds that the service asked to wait, within bounds, or those given."""
+        if decision.retry_after is None:
+            return else_seconds
+        return min(decision.retry_after, self._options.max_retry_after)
 
     def _backoff(self, number: int) -> float:
         """Seconds before retry ``number``, from 1: exponential, with jitter."""

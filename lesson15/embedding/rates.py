@@ -15,8 +15,8 @@ _BURST_SECONDS = 1.0
 _LEARNING_SECONDS = 1.0
 _SHORTEST_SAMPLE_SECONDS = 0.5
 _SLOWEST_RATE = 1.0
-_DOUBLING_SECONDS = 3.0
-_CUT = 0.8
+_DOUBLING_SECONDS = 5.0
+_DEEPEST_CUT, _SHALLOWEST_CUT = 0.5, 0.8
 
 
 class TokenBucket:
@@ -42,14 +42,15 @@ class TokenBucket:
 class LearnedPace:
     """How fast a service can be called, learnt from its refusals; no limit before the first one.
 
-    A refusal brings the rate down to four fifths of itself, or to what was answered of late if that
-    is less, but at most to a half; and then it doubles every three seconds. (The SDKs of AWS do
-    alike in their adaptive mode.) So a limit that nobody told us is met by few refusals, which
-    services often count as requests, too.
+    The first refusal brings the rate down to that of the answers of late, a later one down by the
+    share of calls that were refused of late, to between a half and four fifths; and then it doubles
+    every five seconds. (The SDKs of AWS do alike in their adaptive mode.) So a limit that nobody
+    told us is met by few refusals, which services often count as requests, too.
     """
 
     def __init__(self) -> None:
         self._answers: deque[float] = deque()
+        self._refusals: deque[float] = deque()
         self._rate = math.inf
         self._raised_at = 0.0
         self._cut_at = -math.inf
@@ -70,34 +71,45 @@ class LearnedPace:
 
     def resume(self, now: float) -> None:
         """Take note that calls were held back until now: the past says nothing of the rate."""
-        self._resumed_at = now
+        self._resumed_at = self._raised_at = now
         self._answers.clear()
+        self._refusals.clear()
 
     def succeeded(self, now: float) -> None:
         """Count an answer."""
         self._answers.append(now)
-        self._forget(now)
+        _forget(self._answers, now)
 
     def refused(self, begun: float, now: float) -> None:
         """Count a refusal of a call that was begun at ``begun``; the first of a second counts."""
+        self._refusals.append(now)
+        for past in (self._answers, self._refusals):
+            _forget(past, now)
         seconds = min(now - self._resumed_at, _LEARNING_SECONDS)
         if begun < self._cut_at or now - self._cut_at < _LEARNING_SECONDS:
             return
         if seconds < _SHORTEST_SAMPLE_SECONDS:
             return  # nothing is known yet; the wait that the service asks for has to do
         self._raise(now)
-        self._forget(now)
-        least = _SLOWEST_RATE if self._rate == math.inf else max(self._rate / 2, _SLOWEST_RATE)
-        self._rate = max(min(len(self._answers) / seconds, _CUT * self._rate), least)
+        answers = len(self._answers)
+        if self._rate == math.inf:
+            rate = answers / seconds
+        else:
+            share = answers / (answers + len(self._refusals))
+            rate = self._rate * min(max(share, _DEEPEST_CUT), _SHALLOWEST_CUT)
+        self._rate = max(rate, _SLOWEST_RATE)
         self._cut_at = now
 
     def _raise(self, now: float) -> None:
-        self._rate *= 2.0 ** min((now - self._raised_at) / _DOUBLING_SECONDS, 60)
+        # Time in which nothing was sent says nothing of what the service stands.
+        seconds = min(now - self._raised_at, _LEARNING_SECONDS)
+        self._rate *= 2.0 ** (seconds / _DOUBLING_SECONDS)
         self._raised_at = now
 
-    def _forget(self, now: float) -> None:
-        while self._answers and self._answers[0] < now - _LEARNING_SECONDS:
-            self._answers.popleft()
+
+def _forget(past: deque[float], now: float) -> None:
+    while past and past[0] < now - _LEARNING_SECONDS:
+        past.popleft()
 
 
 class Rates:

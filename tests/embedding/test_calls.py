@@ -151,6 +151,14 @@ async def test_a_call_waits_as_it_was_told() -> None:
     assert embedder.asked == [["a"], ["a"], ["b"], ["b"]]
 
 
+async def test_now_is_a_time_to_come_back_too() -> None:
+    """Twenty waits that double each time would take days."""
+    embedder = Failing(in_turn(*[RateLimited(retry_after=0)] * 20))
+    started = time.monotonic()
+    check(await embed_all(embedder, DOCUMENTS, CallOptions()), DOCUMENTS)
+    assert time.monotonic() - started < 120
+
+
 async def test_one_refusal_holds_every_call_back() -> None:
     """Sixteen calls at once are refused together; none comes back before the time."""
     lock, refused, early = threading.Lock(), [0.0], []
@@ -250,8 +258,9 @@ async def test_a_file_that_the_embedder_misses_does_not_skip_documents() -> None
 
 
 async def test_a_text_that_is_always_limited_fails_alone_in_the_end() -> None:
-    embedder = Failing(at("document 1 part 0", lambda: RateLimited(0.001)))
-    found = await embed_all(embedder, DOCUMENTS)
+    embedder = Failing(at("document 1 part 0", lambda: RateLimited(0.01)))
+    options = CallOptions(retry_delay=0, outage_patience=2)
+    found = await embed_all(embedder, DOCUMENTS, options)
     assert isinstance(found.pop(1), RepeatedCallError)
     check(found, [*DOCUMENTS[:1], *DOCUMENTS[2:]])
 
@@ -284,6 +293,9 @@ async def test_an_outage_costs_no_document(threads: int, error: Callable[[], Exc
     outage = Outage(1.0, error)
     embedder = Failing(outage, threads=threads, batch_size=1)
     check(await embed_all(embedder, DOCUMENTS, hooks=outage.hooks), DOCUMENTS)
+    if error is RateLimited:  # it is up, and wants fewer requests
+        assert outage.told == []
+        return
     first, seconds = outage.told
     assert type(first) is type(error())
     assert isinstance(seconds, float)

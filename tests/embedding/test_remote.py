@@ -349,6 +349,19 @@ async def test_the_rate_that_was_agreed_is_kept(tmp_path: Path, state: Path) -> 
     assert times[-1] - times[0] >= (60 - 31) / 30 * 0.9
 
 
+async def test_a_limit_that_nobody_told_is_learnt(tmp_path: Path, state: Path) -> None:
+    docs = write_documents(tmp_path / "docs", 300)
+    with EmbeddingServer(requests_per_second=40) as server:
+        name = server.name(dimensions=16, batch_size=1, threads=8)
+        report = await BatchProcessor(16, 100, state_dir=state, embedder=name).process_batch(
+            [docs], "b"
+        )
+    assert (report["processed_docs"], report["failures"]) == (300, [])
+    refused = sum(asked.status == 429 for asked in server.asked)
+    assert refused <= 300  # without learning, eight threads are refused four times a text
+    assert len(server.answered) == 300
+
+
 async def test_a_batch_goes_on_where_an_outage_ended_it(tmp_path: Path, state: Path) -> None:
     docs = write_documents(tmp_path / "docs", 30)
     away = threading.Event()
