@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lesson15.engine.processor import BatchProcessor
     from lesson15.engine.searching import Searcher
     from lesson15.engine.verify import verify
+    from lesson15.errors import RateLimited, ServiceUnavailable
     from lesson15.models import (
         BatchReport,
         BatchState,
@@ -42,9 +43,11 @@ _HOMES = {
     "ProcessingResult": "lesson15.models",
     "ProgressInfo": "lesson15.models",
     "ProgressTracker": "lesson15.progress",
+    "RateLimited": "lesson15.errors",
     "Recording": "lesson15.replay",
     "SearchHit": "lesson15.models",
     "Searcher": "lesson15.engine.searching",
+    "ServiceUnavailable": "lesson15.errors",
     "Settings": "lesson15.settings",
     "run": "lesson15.engine.facade",
     "verify": "lesson15.engine.verify",
@@ -63,9 +66,11 @@ __all__ = [
     "ProcessingResult",
     "ProgressInfo",
     "ProgressTracker",
+    "RateLimited",
     "Recording",
     "SearchHit",
     "Searcher",
+    "ServiceUnavailable",
     "Settings",
     "run",
     "verify",

@@ -43,6 +43,8 @@ class Group(StrEnum):
     """A callable that makes a :class:`~lesson15.checkpoint.filesystem.FileSystem`."""
     NOTIFIERS = "lesson15.notifiers"
     """A callable that makes a :class:`~lesson15.notifications.Notifier`."""
+    TRANSIENT = "lesson15.transient"
+    """A :data:`~lesson15.recovery.TransientHook`; the name is for messages only."""
 
     @property
     def noun(self) -> str:
@@ -65,10 +67,15 @@ def names(group: Group) -> list[str]:
     return sorted(_entries(group))
 
 
-def check_name(group: Group, name: str, built_in: Iterable[str]) -> None:
-    """Raise UnknownNameError unless ``name`` is built in, or that of a plugin."""
+def check_name(
+    group: Group, name: str, built_in: Iterable[str], choices: Iterable[str] = ()
+) -> None:
+    """Raise UnknownNameError unless ``name`` is built in, or that of a plugin.
+
+    ``choices`` are what the error offers beside plugins; ``built_in`` if there are none.
+    """
     if name not in built_in and name not in _entries(group):
-        choices = ", ".join([*built_in, *names(group)])
+        choices = ", ".join([*(choices or built_in), *names(group)])
         raise UnknownNameError(what=group.noun, name=name, choices=choices)
 
 

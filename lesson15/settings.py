@@ -44,6 +44,25 @@ class Settings(BaseSettings):
     max_retries: int = Field(3, ge=0, description="Retries after a network timeout.")
     retry_delay: float = Field(1.0, ge=0, description="Base of every retry wait, in seconds.")
 
+    max_retry_after: float = Field(
+        300.0, ge=0, description="Seconds that a service may ask to be left alone, at most."
+    )
+    breaker_failures: int = Field(
+        5, ge=1, description="Failed embedding calls in a row that mean that the service is away."
+    )
+    outage_patience: float = Field(
+        3600.0, ge=0, description="Seconds to wait for an embedding service before aborting."
+    )
+    probe_interval: float = Field(
+        30.0, gt=0, description="Seconds between two probes of a service that is away, at most."
+    )
+    embed_requests_per_minute: float | None = Field(
+        None, gt=0, description="Calls of the embedder, at most; what it says itself wins."
+    )
+    embed_tokens_per_minute: float | None = Field(
+        None, gt=0, description="Tokens sent to the embedder, at most; what it says itself wins."
+    )
+
     encryption_key: SecretStr | None = Field(None, description="32 bytes in base64 or hex.")
     encryption_key_file: Path | None = Field(
         None, description="One `id:key` a line; the first encrypts, all decrypt."

@@ -11,8 +11,14 @@ import pytest
 
 from lesson15.embedding import HashingEmbedder, dimensions_of, open_embedder
 from lesson15.embedding.batcher import MicroBatcher
+from lesson15.embedding.calls import CallOptions
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor, free_memory_fraction
-from lesson15.errors import StepTimeoutError, UnknownNameError
+from lesson15.errors import (
+    EmbedderRefusedError,
+    EmbeddingModelError,
+    StepTimeoutError,
+    UnknownNameError,
+)
 
 
 def test_limit_halves_and_climbs_back() -> None:
@@ -145,8 +151,8 @@ async def test_a_missing_vector_is_noticed() -> None:
         def embed(self, texts: Sequence[str]) -> np.ndarray:
             return super().embed(texts)[1:]
 
-    batcher = MicroBatcher(Forgetful)
-    with pytest.raises(ValueError, match="1 vectors of 2 texts"):
+    batcher = MicroBatcher(Forgetful, options=CallOptions(retry_delay=0))
+    with pytest.raises(EmbedderRefusedError, match="0 vectors of 1 texts"):
         await batcher.embed(["a", "b"])
     await batcher.aclose()
 
@@ -157,7 +163,8 @@ async def test_embedder_errors_reach_every_document() -> None:
 
     batcher = MicroBatcher(broken)
     found = await asyncio.gather(batcher.embed(["a"]), batcher.embed(["b"]), return_exceptions=True)
-    assert [str(error) for error in found] == ["no model"] * 2
+    assert [type(error) for error in found] == [EmbeddingModelError] * 2
+    assert all("no model" in str(error) for error in found)
     await batcher.aclose()
 
 

@@ -3,49 +3,100 @@
 from __future__ import annotations
 
 from lesson15 import plugins
+from lesson15.embedding import endpoint, sentence
 from lesson15.embedding.base import Embedder
+from lesson15.embedding.endpoint import Endpoint
 from lesson15.embedding.hashing import HashingEmbedder
+from lesson15.embedding.identity import identity_of, probe_vector, same_model
 from lesson15.plugins import Group
 
-__all__ = ["Embedder", "check_embedder", "dimensions_of", "open_embedder"]
+__all__ = [
+    "Embedder",
+    "canonical_name",
+    "check_embedder",
+    "dimensions_of",
+    "identity_of",
+    "open_embedder",
+    "probe_vector",
+    "same_model",
+]
 
 _DIMENSIONS = {"minilm": 384, "hashing": 256}
+_CHOICES = [*_DIMENSIONS, "path:FOLDER", "openai:URL#MODEL"]
 
 
 def check_embedder(name: str) -> None:
-    """Raise UnknownNameError unless there is an embedder called ``name``."""
-    plugins.check_name(Group.EMBEDDERS, name, _DIMENSIONS)
-
-
-def dimensions_of(name: str) -> int:
-    """The vector length of the embedder called ``name``, without loading its model.
+    """Check that there is an embedder called ``name``; no model is loaded and nothing is called.
 
     Raises:
         UnknownNameError: there is none.
-        PluginError: the plugin is broken.
+        EmbedderNameError: it is a ``path:`` or ``openai:`` that cannot be used.
     """
-    check_embedder(name)
+    canonical_name(name)
+
+
+def canonical_name(name: str) -> str:
+    """``name`` as a manifest keeps it: a ``path:`` is absolute, from wherever it was given.
+
+    Raises:
+        UnknownNameError, EmbedderNameError: as :func:`check_embedder`.
+    """
+    if name.startswith(sentence.PREFIX):
+        return sentence.PREFIX + str(sentence.folder_of(name))
+    if name.startswith(endpoint.PREFIX):
+        return Endpoint.parse(name).name
+    plugins.check_name(Group.EMBEDDERS, name, _DIMENSIONS, _CHOICES)
+    return name
+
+
+def dimensions_of(name: str) -> int:
+    """The vector length of the embedder called ``name``, without loading its model if it can.
+
+    Raises:
+        UnknownNameError, EmbedderNameError: there is none.
+        PluginError: the plugin is broken.
+        EmbeddingModelError: the remote service does not answer, or the folder's model is damaged.
+    """
+    name = canonical_name(name)
     if name in _DIMENSIONS:
         return _DIMENSIONS[name]
+    if name.startswith(sentence.PREFIX):
+        found = sentence.dimensions_in(sentence.folder_of(name))
+        return found or open_embedder(name).dimensions
+    if name.startswith(endpoint.PREFIX):
+        from lesson15.embedding.remote import find_dimensions
+
+        return find_dimensions(Endpoint.parse(name))
     dimensions = getattr(plugins.load(Group.EMBEDDERS, name), "dimensions", None)
     if not isinstance(dimensions, int):
         raise plugins.fault(Group.EMBEDDERS, name, "it has no number `dimensions`")
     return dimensions
 
 
-def open_embedder(name: str) -> Embedder:
-    """The embedder called ``name`` (minilm, hashing or a plugin's); loading one takes seconds.
+def open_embedder(name: str, dimensions: int | None = None) -> Embedder:
+    """The embedder called ``name``; loading a model takes seconds.
+
+    Args:
+        name: minilm, hashing, ``path:FOLDER``, ``openai:URL#MODEL`` or a plugin's.
+        dimensions: the vector length of the batch, where it is known: a remote embedder need not
+            be asked for it, and an answer of another length is refused.
 
     Raises:
         EmbeddingModelError: the model's files are missing or damaged.
-        UnknownNameError, PluginError: as :func:`dimensions_of`.
+        UnknownNameError, EmbedderNameError, PluginError: as :func:`dimensions_of`.
     """
-    check_embedder(name)
+    name = canonical_name(name)
     if name == "hashing":
         return HashingEmbedder(_DIMENSIONS[name])
     if name == "minilm":
         from lesson15.embedding.minilm import MiniLMEmbedder
 
         return MiniLMEmbedder()
+    if name.startswith(sentence.PREFIX):
+        return sentence.SentenceTransformerEmbedder(sentence.folder_of(name))
+    if name.startswith(endpoint.PREFIX):
+        from lesson15.embedding.remote import OpenAIEmbedder
+
+        return OpenAIEmbedder(Endpoint.parse(name), dimensions)
     embedder: Embedder = plugins.load(Group.EMBEDDERS, name, _DIMENSIONS)()
     return embedder

@@ -5,25 +5,27 @@ Each call takes the chunk that has waited longest, so that none starves, and tho
 length, whichever documents they belong to. No thread is idle while a chunk waits, and a lone
 document is not kept waiting for company.
 
-There is one thread, or as many as the embedder says: a small model runs faster as one call a core
-than as one call spread over the cores, which wait for each other after every operation. On a
-machine with other work the difference is several times.
+There are as many calls at once, and as many chunks in each, as the embedder says
+(:class:`~lesson15.embedding.base.Traits`). A small model runs faster as one call a core than as one
+call spread over the cores, which wait for each other after every operation: on a machine with other
+work the difference is several times. How a call is made again when it fails:
+:mod:`lesson15.embedding.calls`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-import os
-import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lesson15.embedding.base import Embedder, ParallelEmbedder, Vectors
-from lesson15.errors import StepTimeoutError
+from lesson15.embedding.base import Embedder, Vectors
+from lesson15.embedding.calls import CallHooks, CallOptions, ModelCalls
 
 _LOOK_AHEAD = 1024
 
@@ -37,7 +39,7 @@ class _Document:
         self._left = len(texts)
         self._vectors: Vectors | None = None
 
-    def fill(self, number: int, vector: Vectors) -> None:
+    def fill(self, number: int, vector: NDArray[Any]) -> None:
         """Put the vector (dimensions) of chunk ``number`` in its place."""
         if self._vectors is None:
             self._vectors = np.empty((len(self.texts), len(vector)), np.float32)
@@ -45,6 +47,11 @@ class _Document:
         self._left -= 1
         if not self._left and not self.future.done():
             self.future.set_result(self._vectors)
+
+    def fail(self, error: Exception) -> None:
+        """Let the document fail, unless it has been settled already."""
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 class _Chunk:
@@ -65,29 +72,39 @@ class _Chunk:
 class MicroBatcher:
     """Serves ``await embed(texts)`` for many documents at once, on one event loop.
 
-    ``open_embedder`` is called in the embedding thread when the first text arrives, so that a
-    batch with nothing to do never loads a model.
+    Args:
+        open_embedder: makes the embedder. It is called in a thread when the first text arrives, so
+            that a batch with nothing to do never loads a model.
+        max_chunks: chunks in one call, where the embedder does not say.
+        timeout: seconds for one call, in place of that of ``options``.
+        options: how calls are repeated.
+        hooks: whom to tell of outages and of pressure.
     """
 
     def __init__(
-        self, open_embedder: Callable[[], Embedder], max_chunks: int = 8, timeout: float = 300.0
+        self,
+        open_embedder: Callable[[], Embedder],
+        max_chunks: int = 8,
+        timeout: float | None = None,
+        options: CallOptions | None = None,
+        hooks: CallHooks | None = None,
     ) -> None:
-        self._open = open_embedder
-        self._embedder: Embedder | None = None
+        options = options or CallOptions()
+        if timeout is not None:
+            options = replace(options, timeout=timeout)
+        self._model = ModelCalls(open_embedder, options, hooks or CallHooks())
         self._max_chunks = max_chunks
-        self._timeout = timeout
         self._waiting: deque[_Chunk] = deque()
-        self._threads = _new_threads()
-        self._may_run = 1  # until the embedder is open
         self._calls: set[asyncio.Task[None]] = set()
-        self._begun = threading.local()
+        self._opening: asyncio.Task[None] | None = None
 
     async def embed(self, texts: list[str]) -> Vectors:
         """Vectors (len(texts) x dimensions) of one document's chunks, of which there is one.
 
         Raises:
-            StepTimeoutError: the model took longer than the timeout.
-            Exception: whatever the embedder raised, to every document of the micro-batch.
+            StepTimeoutError: the model took longer than the timeout for one of them.
+            RefusedTextError, RepeatedCallError: one of them cannot be embedded.
+            ServiceOutageError, EmbeddingModelError: none can; the batch has to end.
         """
         document = _Document(texts, asyncio.get_running_loop().create_future())
         self._waiting.extend(_Chunk(document, number) for number in range(len(texts)))
@@ -96,10 +113,23 @@ class MicroBatcher:
         return await document.future
 
     def _start_calls(self) -> None:
-        while len(self._calls) < self._may_run and (taken := self._take()):
+        if not self._model.is_open:
+            if self._opening is None and self._waiting:
+                self._opening = asyncio.create_task(self._open())
+            return
+        while len(self._calls) < self._model.traits.threads and (taken := self._take()):
             call = asyncio.create_task(self._call(taken))
             self._calls.add(call)
             call.add_done_callback(self._end_call)
+
+    async def _open(self) -> None:
+        try:
+            await self._model.open()
+        except Exception as error:  # noqa: BLE001 - handed to the documents that wait for it
+            while self._waiting:
+                self._waiting.popleft().document.fail(error)
+        self._opening = None
+        self._start_calls()
 
     def _end_call(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
@@ -116,56 +146,27 @@ class MicroBatcher:
         if not alive:
             return []
         size = alive[0].size
-        taken = heapq.nsmallest(self._max_chunks, alive, key=lambda chunk: abs(chunk.size - size))
+        most = self._model.traits.batch_size or self._max_chunks
+        taken = heapq.nsmallest(most, alive, key=lambda chunk: abs(chunk.size - size))
         chosen = set(map(id, taken))
         self._waiting.extendleft(chunk for chunk in reversed(alive) if id(chunk) not in chosen)
         return taken
 
     async def _call(self, taken: list[_Chunk]) -> None:
-        texts = [chunk.text for chunk in taken]
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._timeout):
-                vectors = await loop.run_in_executor(self._threads, self._run, texts)
-        except Exception as error:  # noqa: BLE001 - handed to the documents that wait for it
-            if isinstance(error, TimeoutError) and not isinstance(error, StepTimeoutError):
-                error = StepTimeoutError(
-                    step="embed", seconds=self._timeout, setting="EMBED_TIMEOUT"
-                )
-                # The thread cannot be killed: it is left behind and new ones take over.
-                self._threads.shutdown(wait=False)
-                self._threads = _new_threads()
-            for chunk in taken:
-                if not chunk.document.future.done():
-                    chunk.document.future.set_exception(error)
-            return
-        for chunk, vector in zip(taken, vectors, strict=True):
-            chunk.document.fill(chunk.number, vector)
-
-    def _run(self, texts: list[str]) -> Vectors:
-        if self._embedder is None:
-            self._embedder = self._open()
-            if isinstance(self._embedder, ParallelEmbedder):
-                self._may_run = self._embedder.threads
-        if isinstance(self._embedder, ParallelEmbedder) and not hasattr(self._begun, "yes"):
-            self._embedder.begin_thread()
-            self._begun.yes = True
-        vectors = self._embedder.embed(texts)
-        if len(vectors) != len(texts):
-            raise ValueError(f"the embedder made {len(vectors)} vectors of {len(texts)} texts")
-        return vectors
+        results = await self._model.run([chunk.text for chunk in taken])
+        for chunk, result in zip(taken, results, strict=True):
+            if isinstance(result, Exception):
+                chunk.document.fail(result)
+            else:
+                chunk.document.fill(chunk.number, result)
 
     async def aclose(self) -> None:
         """Stop; documents still waiting are cancelled."""
-        for call in self._calls:
-            call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        tasks = [*self._calls, *([self._opening] if self._opening else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for chunk in self._waiting:
             chunk.document.future.cancel()
         self._waiting.clear()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _new_threads() -> ThreadPoolExecutor:
-    """Threads are started when they are needed."""
-    return ThreadPoolExecutor(os.cpu_count(), "lesson15-embed")
+        await self._model.aclose()

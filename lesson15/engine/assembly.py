@@ -21,6 +21,7 @@ from lesson15.documents.isolation import PROGRAM, ParserPool
 from lesson15.documents.parsed import ParseOptions
 from lesson15.embedding import Embedder, open_embedder
 from lesson15.embedding.batcher import MicroBatcher
+from lesson15.embedding.calls import CallHooks, CallOptions
 from lesson15.engine.steps import ChunkStep, open_steps
 from lesson15.engine.work import DocumentWork, IndexingWork
 from lesson15.events import Event
@@ -45,6 +46,7 @@ class Assembly:
     embedder: str | Embedder | None
     work: DocumentWork | None
     faults: FaultLayer | None = None
+    hooks: CallHooks | None = None
     steps: Sequence[str | ChunkStep] | None = None
 
     def file_system(self) -> FileSystem:
@@ -83,7 +85,10 @@ class Assembly:
         )
         stack.push_async_callback(pool.aclose)
         batcher = MicroBatcher(
-            lambda: self._embedder(manifest), settings.embed_batch_chunks, settings.embed_timeout
+            lambda: self._embedder(manifest),
+            settings.embed_batch_chunks,
+            options=CallOptions.of(settings),
+            hooks=self.hooks,
         )
         stack.push_async_callback(batcher.aclose)
         return IndexingWork(
@@ -96,7 +101,9 @@ class Assembly:
     def _embedder(self, manifest: Manifest) -> Embedder:
         given = self.embedder
         embedder = (
-            open_embedder(manifest.embedder) if given is None or isinstance(given, str) else given
+            open_embedder(manifest.embedder, manifest.dimensions)
+            if given is None or isinstance(given, str)
+            else given
         )
         return self.faults.embedder(embedder) if self.faults else embedder
 

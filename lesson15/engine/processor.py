@@ -20,11 +20,12 @@ from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.documents.chunkers import check_chunker, open_chunker
 from lesson15.documents.scan import scan
 from lesson15.embedding import Embedder, check_embedder, dimensions_of
+from lesson15.embedding.calls import CallHooks
 from lesson15.engine.assembly import Assembly, with_faults
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, Naming, file_fingerprint
 from lesson15.engine.observers import Listener, Observers, ResultCallback
-from lesson15.engine.run import BatchRun
+from lesson15.engine.run import BatchRun, message_of
 from lesson15.engine.steps import ChunkStep, check_steps, name_of, open_steps
 from lesson15.engine.work import DocumentWork
 from lesson15.engine.writer import Writer
@@ -34,7 +35,7 @@ from lesson15.errors import (
     SettingsMismatchError,
     UsageError,
 )
-from lesson15.events import Event
+from lesson15.events import Event, ServiceBack, ServiceLost, now
 from lesson15.logs import batch_context, get_logger
 from lesson15.models import BatchReport, BatchState, BatchStatus
 from lesson15.progress import ProgressCallback, ProgressTracker
@@ -117,7 +118,9 @@ class BatchProcessor:
             Keyring.of(self.settings),
         )
         self.error_recovery = recovery or ErrorRecoveryManager(
-            self.settings.max_retries, self.settings.retry_delay
+            self.settings.max_retries,
+            self.settings.retry_delay,
+            max_retry_after=self.settings.max_retry_after,
         )
         if embedder is None or isinstance(embedder, str):
             check_embedder(embedder or self.settings.embedder)
@@ -273,6 +276,7 @@ class BatchProcessor:
                 self._embedder,
                 self._work,
                 steps=self._steps,
+                hooks=self._hooks(batch_id),
             )
             if self._faults is not None:
                 parts = with_faults(
@@ -303,6 +307,17 @@ class BatchProcessor:
             run.note(event)
         else:
             Observers(batch_id, self.listeners, []).tell(event)
+
+    def _hooks(self, batch_id: str) -> CallHooks:
+        """What calls of the embedder tell, for the record of the batch."""
+        name = self._embedder if isinstance(self._embedder, str) else self.settings.embedder
+        return CallHooks(
+            on_outage=lambda error: self._note(
+                batch_id, ServiceLost(name, message_of(error), now())
+            ),
+            on_recovery=lambda seconds: self._note(batch_id, ServiceBack(name, seconds, now())),
+            on_pressure=lambda error: self._runs[batch_id].lower_limit(error),
+        )
 
     def _check(self, manifest: Manifest) -> Manifest:
         """Raise SettingsMismatchError if what was asked for does not fit the batch."""

@@ -30,7 +30,7 @@ from lesson15.events import (
 from lesson15.logs import document_context, get_logger
 from lesson15.models import BatchState, BatchStatus, DocStatus
 from lesson15.progress import ProgressTracker
-from lesson15.recovery import Action, ErrorRecoveryManager, classify
+from lesson15.recovery import Action, ErrorRecoveryManager
 
 log = get_logger(__name__)
 _REMOVAL_SLICE = 500
@@ -168,6 +168,8 @@ class BatchRun:
             except Exception as error:  # noqa: BLE001 - the policy table judges it
                 wait = self._recovery.wait_before_retry(error, attempt)
                 if wait is None:
+                    # A call of the embedder may have been repeated by itself: that counts, too.
+                    attempt = max(attempt, getattr(error, "attempts", 1))
                     event = await self._failure(document, error)
                     outcome = DocumentOutcome()
                     break
@@ -200,7 +202,7 @@ class BatchRun:
 
     async def _failure(self, document: SourceDocument, error: Exception) -> DocSettled:
         """The verdict on a document that failed; raises StorageError if the batch must abort."""
-        decision = classify(error)
+        decision = self._recovery.classify(error)
         if decision.action is Action.ABORT:
             if isinstance(error, Lesson15Error):
                 raise error
@@ -215,13 +217,17 @@ class BatchRun:
             error_type=type(error).__name__,
         )
 
+    def lower_limit(self, error: Exception) -> None:
+        """Have fewer documents in work, as one ran out of memory with ``error``."""
+        self._limit.lower(f"a document ran out of memory ({message_of(error)})")
+
     async def _wait_to_retry(
         self, document: SourceDocument, attempt: int, error: Exception, seconds: float
     ) -> None:
-        decision = classify(error)
+        decision = self._recovery.classify(error)
         log.warning("retrying", policy=decision.name, attempt=attempt - 1, error=str(error))
         if decision.lower_concurrency:
-            self._limit.lower("a document ran out of memory")
+            self.lower_limit(error)
         self.note(AttemptFailed(document.doc_id, attempt, decision.name, message_of(error), now()))
         await self._recovery.sleep(seconds)
 

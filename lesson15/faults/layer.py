@@ -92,3 +92,4 @@ class FaultLayer:
     def close(self) -> None:
         """End what hangs and publish the last counts."""
         self._injector.close()
+        self._effects.clock.restore()

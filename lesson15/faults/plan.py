@@ -18,7 +18,8 @@ class FaultRule(BaseModel):
     ``rate`` is drawn for each attempt at each document (each call, for files) from the plan's seed,
     whatever the order of the work. ``nth`` counts the calls that match and lets only that one
     through, ``times`` caps how often the rule strikes in a run: which documents these meet depends
-    on the order of the work. ``seconds`` is the length of a ``delay``.
+    on the order of the work. ``seconds`` is the length of a ``delay``, of the trouble of a service,
+    or of a ``clock_jump``, where it may be negative.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,7 +31,7 @@ class FaultRule(BaseModel):
     documents: str = Field("*", description="Glob on the document's id or on its last part.")
     nth: int | None = Field(None, ge=1, strict=True)
     times: int | None = Field(None, ge=1, strict=True)
-    seconds: float = Field(0.5, ge=0, allow_inf_nan=False, strict=True)
+    seconds: float = Field(0.5, allow_inf_nan=False, strict=True)
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
@@ -39,6 +40,11 @@ class FaultRule(BaseModel):
             raise ValueError(
                 f"a fault of kind {self.kind.value!r} makes no sense at the point "
                 f"{self.point.value!r}; the kinds that do: {allowed}"
+            )
+        if self.seconds < 0 and self.kind is not FaultKind.CLOCK_JUMP:
+            raise ValueError(
+                f"seconds: {self.seconds} is negative, which only a fault of kind 'clock_jump' "
+                "may be"
             )
         return self
 

@@ -32,6 +32,12 @@ class FaultKind(StrEnum):
     of the bytes behind. After ``unflushed_write`` an fsync has lied: what it should have made
     durable is gone once ``kill`` strikes. ``kill`` is SIGKILL to the process that does the step:
     the parser's at ``read`` and ``parse``, the batch's elsewhere.
+
+    Of a service at the other end of a wire: ``rate_limited`` refuses calls for the rule's
+    ``seconds`` and says so, ``unavailable`` refuses them for that long and does not say it,
+    ``slow_network`` makes a call last about so much longer, ``partial_answer`` loses a part of one
+    answer. ``clock_jump`` moves the wall clock of the process by ``seconds``, which may be negative
+    there, until the run ends; each such fault adds to those before it.
     """
 
     NETWORK_TIMEOUT = "network_timeout"
@@ -46,6 +52,11 @@ class FaultKind(StrEnum):
     UNFLUSHED_WRITE = "unflushed_write"
     BIT_FLIP = "bit_flip"
     KILL = "kill"
+    RATE_LIMITED = "rate_limited"
+    UNAVAILABLE = "unavailable"
+    SLOW_NETWORK = "slow_network"
+    PARTIAL_ANSWER = "partial_answer"
+    CLOCK_JUMP = "clock_jump"
 
 
 _ANYWHERE = {FaultKind.SYSTEM_ERROR, FaultKind.DELAY, FaultKind.HANG, FaultKind.KILL}
@@ -55,15 +66,20 @@ _OF_A_DOCUMENT = _ANYWHERE | {
     FaultKind.OUT_OF_MEMORY,
     FaultKind.PARSE_ERROR,
 }
+_OF_A_SERVICE = {FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE}
 _OF_A_DISK = _ANYWHERE | {FaultKind.DISK_FULL}
 
 ALLOWED: dict[FaultPoint, set[FaultKind]] = {
     FaultPoint.READ: _OF_A_DOCUMENT,
     FaultPoint.PARSE: _OF_A_DOCUMENT,
-    FaultPoint.EMBED: _OF_A_DOCUMENT,
-    FaultPoint.INDEX: _OF_A_DISK | {FaultKind.NETWORK_TIMEOUT, FaultKind.OUT_OF_MEMORY},
-    FaultPoint.RESULT: _OF_A_DOCUMENT,
-    FaultPoint.CHECKPOINT_WRITE: _OF_A_DISK | {FaultKind.TORN_WRITE, FaultKind.BIT_FLIP},
+    FaultPoint.EMBED: _OF_A_DOCUMENT
+    | _OF_A_SERVICE
+    | {FaultKind.SLOW_NETWORK, FaultKind.PARTIAL_ANSWER},
+    FaultPoint.INDEX: _OF_A_DISK
+    | {FaultKind.NETWORK_TIMEOUT, FaultKind.OUT_OF_MEMORY, FaultKind.SLOW_NETWORK},
+    FaultPoint.RESULT: _OF_A_DOCUMENT | _OF_A_SERVICE | {FaultKind.CLOCK_JUMP},
+    FaultPoint.CHECKPOINT_WRITE: _OF_A_DISK
+    | {FaultKind.TORN_WRITE, FaultKind.BIT_FLIP, FaultKind.CLOCK_JUMP},
     FaultPoint.FSYNC: _OF_A_DISK | {FaultKind.UNFLUSHED_WRITE},
     FaultPoint.RENAME: _OF_A_DISK,
 }

@@ -24,7 +24,7 @@ rules = st.sampled_from(
         documents=st.text(st.characters(codec="utf-8")),
         nth=st.none() | st.integers(1),
         times=st.none() | st.integers(1),
-        seconds=st.floats(0, 1e6),
+        seconds=st.floats(-1e6 if pair[1] is FaultKind.CLOCK_JUMP else 0, 1e6),
     )
 )
 
@@ -88,6 +88,7 @@ def test_documents_are_globs(document: str, pattern: str, expected: bool) -> Non
         ('{"rules": [{"point": "parse"}]}', "rules.0.kind: Field required"),
         ('{"rules": [{"point": "parse", "kind": "hang", "rate": 2}]}', "rules.0.rate"),
         ('{"rules": [{"point": "parse", "kind": "delay", "seconds": NaN}]}', "seconds"),
+        ('{"rules": [{"point": "parse", "kind": "delay", "seconds": -1.0}]}', "seconds"),
     ],
 )
 def test_a_bad_plan_is_named(tmp_path: Path, text: str, part: str) -> None:

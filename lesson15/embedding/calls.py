@@ -1,0 +1,422 @@
+"""Calls of the model that are made again, split or held back, so that documents need not suffer.
+
+The policy table decides (:mod:`lesson15.recovery`); what follows from it for one call of several
+texts, all of other people's documents:
+
+- A passing error: the call, and nothing else, is made again after a wait, as long as the service
+  asks for. Where the service itself is in trouble (:class:`~lesson15.recovery.Trouble`), the texts
+  are never blamed; a :class:`~lesson15.embedding.breaker.Breaker` holds all calls back.
+- Texts are blamed once the retries are used up, or at once if they are refused: the call is halved
+  until the bad text is alone, and the others get their vectors.
+- Before a lone text is blamed, the embedder must have shown that it works: it has answered another
+  call since, or it answers a probe. If it refuses even that, the batch ends, and not 2,000
+  documents in the dead-letter list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
+
+from lesson15.embedding.base import Embedder, Traits, Vectors
+from lesson15.embedding.breaker import Breaker, refusal
+from lesson15.embedding.rates import Rates
+from lesson15.embedding.threads import DaemonThreads
+from lesson15.errors import (
+    EmbedderRefusedError,
+    EmbeddingModelError,
+    InvalidAnswerError,
+    Lesson15Error,
+    RefusedTextError,
+    RepeatedCallError,
+    ServiceOutageError,
+    StepTimeoutError,
+    StorageError,
+)
+from lesson15.logs import get_logger
+from lesson15.recovery import (
+    FILE_NOT_FOUND,
+    OUT_OF_MEMORY,
+    Action,
+    Decision,
+    TransientHook,
+    Trouble,
+    classify,
+)
+from lesson15.recovery.evidence import grpc_code, http_status
+from lesson15.settings import Settings
+
+T = TypeVar("T")
+log = get_logger(__name__)
+
+PROBE_TEXT = "lesson15 asks whether you are there."
+_PROBE_TRIES = 3
+_LIMITED_TRIES = 4
+_RELAPSES = 10
+_LONGEST_BACKOFF = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How calls are repeated; the fields are the settings of the same meaning."""
+
+    timeout: float = 300.0
+    max_retries: int = 3
+    retry_delay: float = 1.0
+    max_retry_after: float = 300.0
+    breaker_failures: int = 5
+    outage_patience: float = 3600.0
+    probe_interval: float = 30.0
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> CallOptions:
+        """The options that ``settings`` ask for."""
+        return cls(
+            timeout=settings.embed_timeout,
+            max_retries=settings.max_retries,
+            retry_delay=settings.retry_delay,
+            max_retry_after=settings.max_retry_after,
+            breaker_failures=settings.breaker_failures,
+            outage_patience=settings.outage_patience,
+            probe_interval=settings.probe_interval,
+            requests_per_minute=settings.embed_requests_per_minute,
+            tokens_per_minute=settings.embed_tokens_per_minute,
+        )
+
+
+def _nothing(_what: object) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallHooks:
+    """Whom to tell, on the event loop.
+
+    Attributes:
+        on_outage: the service is away, because of this error; every call waits.
+        on_recovery: it is back, after so many seconds.
+        on_pressure: a call ran out of memory; fewer documents should be in work.
+        is_transient: an opinion on errors; see :func:`lesson15.recovery.classify`.
+    """
+
+    on_outage: Callable[[Exception], object] = _nothing
+    on_recovery: Callable[[float], object] = _nothing
+    on_pressure: Callable[[Exception], object] = _nothing
+    is_transient: TransientHook | None = None
+
+
+class _BlameError(Exception):
+    """The texts of a call are to blame; ``error`` is for the document if it was only one."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class ModelCalls:
+    """Makes the calls of one embedder, in threads; on one event loop.
+
+    Args:
+        open_embedder: makes the embedder; called in a thread.
+        options: how calls are repeated.
+        hooks: whom to tell.
+    """
+
+    def __init__(
+        self, open_embedder: Callable[[], Embedder], options: CallOptions, hooks: CallHooks
+    ) -> None:
+        self._open = open_embedder
+        self._options = options
+        self._hooks = hooks
+        self._classify: Callable[[BaseException], Decision] = partial(
+            classify, is_transient=hooks.is_transient
+        )
+        self._threads = DaemonThreads("lesson15-embed")
+        self._begun = threading.local()
+        self._embedder: Embedder | None = None
+        self.traits = Traits()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the embedder is there."""
+        return self._embedder is not None
+
+    async def open(self) -> None:
+        """Make the embedder, however long it takes a service that is away to come back.
+
+        Raises:
+            EmbeddingModelError: it cannot be made.
+            ServiceOutageError: the service stayed away for longer than the patience.
+        """
+        began, tries = asyncio.get_running_loop().time(), 0
+        while True:
+            try:
+                embedder = await self._in_time(self._open)
+                self.traits = Traits.of(embedder)
+                break
+            except Exception as error:  # noqa: BLE001 - judged by the policy table
+                tries += 1
+                await asyncio.sleep(self._after_opening(error, tries, began))
+        options, traits = self._options, self.traits
+        if tries > options.max_retries:
+            self._hooks.on_recovery(asyncio.get_running_loop().time() - began)
+        self._rates = Rates(
+            traits.requests_per_minute or options.requests_per_minute,
+            traits.tokens_per_minute or options.tokens_per_minute,
+            traits.count_tokens,
+        )
+        self._breaker = Breaker(
+            embedder.name,
+            self._probe,
+            threshold=options.breaker_failures,
+            patience=options.outage_patience,
+            first_wait=options.retry_delay,
+            longest_wait=options.probe_interval,
+            longest_told_wait=options.max_retry_after,
+            on_outage=self._hooks.on_outage,
+            on_recovery=self._recovered,
+            classify=self._classify,
+        )
+        self._embedder = embedder
+
+    def _recovered(self, seconds: float) -> None:
+        self._rates.resume()
+        self._hooks.on_recovery(seconds)
+
+    def _after_opening(self, error: Exception, tries: int, began: float) -> float:
+        """Seconds until the embedder is tried to be made again; raises if it is not."""
+        options, decision = self._options, self._classify(error)
+        waited = asyncio.get_running_loop().time() - began
+        if decision.is_transient and tries <= options.max_retries:
+            return self._until_told(decision, self._backoff(tries))
+        if not decision.is_transient or isinstance(error, StepTimeoutError):
+            if isinstance(error, StorageError | EmbeddingModelError):
+                raise error
+            raise EmbeddingModelError(model="of this batch", detail=error) from error
+        if tries == options.max_retries + 1:
+            self._hooks.on_outage(error)
+        if waited >= options.outage_patience:
+            raise ServiceOutageError(
+                embedder="of this batch", seconds=round(waited), detail=error
+            ) from error
+        return self._until_told(decision, min(self._backoff(tries), options.probe_interval))
+
+    async def run(self, texts: list[str]) -> list[NDArray[Any] | Exception]:
+        """For each text its vector (dimensions), or what went wrong with it; see the module."""
+        try:
+            return list(await self._insist(texts))
+        except _BlameError as blame:
+            if len(texts) == 1:
+                return [blame.error]
+        except Exception as error:  # noqa: BLE001 - it concerns every text alike
+            return [error] * len(texts)
+        middle = len(texts) // 2
+        return [*await self.run(texts[:middle]), *await self.run(texts[middle:])]
+
+    async def aclose(self) -> None:
+        """Let go of the threads; one in a call that never returns is left behind."""
+        if self._embedder is not None:
+            await self._breaker.aclose()
+        self._threads.close()
+
+    # --- one call, and again ------------------------------------------------------------------
+
+    async def _insist(self, texts: list[str]) -> Vectors:
+        """Vectors (len(texts) x dimensions), however many calls that takes.
+
+        Raises:
+            _BlameError: the texts are to blame.
+            Exception: every document is concerned.
+        """
+        loop, breaker = asyncio.get_running_loop(), self._breaker
+        tries: Counter[str] = Counter()
+        relapses, first_failure, outages = 0, None, breaker.outages
+        while True:
+            await breaker.admit()
+            await self._rates.admit(texts)
+            if breaker.outages != outages:  # what failed during an outage says nothing of the texts
+                limited = tries[Trouble.RATE_LIMITED]
+                tries = Counter({Trouble.RATE_LIMITED: limited})
+                first_failure, outages = None, breaker.outages
+                relapses += 1
+            answered, begun = breaker.successes, loop.time()
+            try:
+                vectors = await self._call(texts)
+            except Exception as error:  # noqa: BLE001 - judged by the policy table
+                first_failure = begun if first_failure is None else first_failure
+                decision = self._classify(error)
+                kind = decision.trouble or decision.name
+                tries[kind] += 1
+                log.info(
+                    "embedding call failed", policy=decision.name, trouble=decision.trouble,
+                    texts=len(texts), attempt=tries[kind], error=str(error),
+                )  # fmt: skip
+                if decision.is_transient and not isinstance(error, StepTimeoutError):
+                    breaker.fail(error, decision, begun)
+                    if decision.trouble is Trouble.RATE_LIMITED:
+                        self._rates.refused(begun)
+                seconds = loop.time() - first_failure
+                attempt = _Attempt(error, decision, tries[kind], relapses, seconds, answered)
+                wait = await self._after(attempt, is_alone=len(texts) == 1, length=len(texts[0]))
+                await asyncio.sleep(wait)
+            else:
+                breaker.succeed()
+                self._rates.succeeded()
+                return vectors
+
+    async def _after(self, attempt: _Attempt, *, is_alone: bool, length: int) -> float:
+        """Seconds until the call is made again; raises what :meth:`_insist` does if it is not."""
+        error, decision, tries = attempt.error, attempt.decision, attempt.number
+        assert self._embedder is not None  # noqa: S101 - there was a call
+        name = self._embedder.name
+        if isinstance(error, StepTimeoutError):  # a model that hangs, here: the engine goes on
+            raise _BlameError(error)
+        if decision.action is Action.ABORT:
+            if isinstance(error, Lesson15Error) or not _is_answer(error):
+                raise error
+            if not await self._is_well(attempt):
+                return 0.0
+            raise _BlameError(RefusedTextError(embedder=name, characters=length, detail=error))
+        if decision.name == FILE_NOT_FOUND.name:  # not the document, which is long read
+            raise EmbeddingModelError(model=name, detail=error) from error
+        if decision.is_transient and decision.trouble is not Trouble.REQUEST_FAILED:
+            return self._while_in_trouble(attempt, is_alone=is_alone)
+        if decision.name == OUT_OF_MEMORY.name:
+            self._hooks.on_pressure(error)
+            if not is_alone:
+                raise _BlameError(error)  # half as many need half the memory
+            if tries <= decision.retries:
+                return self._options.retry_delay * tries
+            raise _BlameError(RepeatedCallError(error, tries))
+        if decision.is_transient:
+            if tries <= self._options.max_retries:
+                return self._until_told(decision, self._backoff(tries))
+        elif not is_alone:
+            raise _BlameError(error)
+        elif tries <= decision.retries:
+            return self._options.retry_delay
+        if self._breaker.is_open or not await self._is_well(attempt):
+            return 0.0
+        if decision.retries == 0:
+            raise _BlameError(RefusedTextError(embedder=name, characters=length, detail=error))
+        raise _BlameError(RepeatedCallError(error, tries))
+
+    def _while_in_trouble(self, attempt: _Attempt, *, is_alone: bool) -> float:
+        """As :meth:`_after`, of a service that is away or wants fewer requests."""
+        patience = self._options.outage_patience
+        is_limited = attempt.decision.trouble is Trouble.RATE_LIMITED
+        if is_limited and not is_alone and attempt.number >= _LIMITED_TRIES:
+            raise _BlameError(attempt.error)  # the call may be larger than what is ever allowed
+        is_too_long = attempt.seconds > patience > 0 and not self._breaker.is_open
+        if is_too_long or attempt.relapses >= _RELAPSES:  # others are served all the time
+            raise _BlameError(RepeatedCallError(attempt.error, attempt.number))
+        return 0.0  # the breaker holds every call back for as long as that takes
+
+    async def _is_well(self, attempt: _Attempt) -> bool:
+        """Whether the embedder works; if it does not, the breaker is open now.
+
+        Raises:
+            EmbedderRefusedError: it works for no text.
+        """
+        if self._breaker.successes > attempt.answered:
+            return True
+        try:
+            await self._probe()
+        except Exception as error:
+            if not self._classify(error).is_transient:
+                assert self._embedder is not None  # noqa: S101 - there was a call
+                raise refusal(self._embedder.name, error) from error
+            self._breaker.open(error)
+            return False
+        self._breaker.succeed()
+        return True
+
+    async def _probe(self) -> None:
+        """One small call; raises what it raises."""
+        for number in range(_PROBE_TRIES):
+            await self._rates.admit([PROBE_TEXT])
+            try:
+                await self._call([PROBE_TEXT])
+            except InvalidAnswerError as error:
+                if number == _PROBE_TRIES - 1:
+                    raise EmbedderRefusedError(
+                        model=error.fields["embedder"], detail=error
+                    ) from error
+            else:
+                return
+
+    async def _call(self, texts: list[str]) -> Vectors:
+        vectors = await self._in_time(partial(self._embed, texts))
+        if len(vectors) != len(texts):
+            assert self._embedder is not None  # noqa: S101 - it has just answered
+            raise InvalidAnswerError(
+                embedder=self._embedder.name,
+                detail=f"{len(vectors)} vectors of {len(texts)} texts",
+            )
+        return vectors
+
+    def _embed(self, texts: list[str]) -> Vectors:
+        assert self._embedder is not None  # noqa: S101 - calls begin after it is open
+        if self.traits.begin_thread is not None and not hasattr(self._begun, "yes"):
+            self.traits.begin_thread()
+            self._begun.yes = True
+        return self._embedder.embed(texts)
+
+    async def _in_time(self, function: Callable[[], T]) -> T:
+        """``function()`` in a thread; raises StepTimeoutError if it does not come back in time."""
+        limit = asyncio.timeout(self._options.timeout)
+        try:
+            async with limit:
+                return await self._threads.run(function)
+        except TimeoutError as error:
+            if limit.expired():
+                raise StepTimeoutError(
+                    step="embed", seconds=self._options.timeout, setting="EMBED_TIMEOUT"
+                ) from error
+            raise
+
+    def _until_told(self, decision: Decision, else_seconds: float) -> float:
+        """Seconds that the service asked to wait, within bounds, or those given."""
+        if decision.retry_after is None:
+            return else_seconds
+        return min(decision.retry_after, self._options.max_retry_after)
+
+    def _backoff(self, number: int) -> float:
+        """Seconds before retry ``number``, from 1: exponential, with jitter."""
+        delay = self._options.retry_delay
+        jitter = random.uniform(0, delay)  # noqa: S311 - spreads calls out; no secret
+        return min(delay * 2.0 ** min(number - 1, 60), _LONGEST_BACKOFF) + jitter
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A call that failed.
+
+    Attributes:
+        number: how often it has failed in this way, since the last outage.
+        relapses: outages since the first attempt; after each, the service answered a probe.
+        seconds: since the first attempt that failed, since the last outage.
+        answered: calls that were answered before this one was made.
+    """
+
+    error: Exception
+    decision: Decision
+    number: int
+    relapses: int
+    seconds: float
+    answered: int
+
+
+def _is_answer(error: Exception) -> bool:
+    """Whether ``error`` is what a service answered, and not trouble on this machine."""
+    return http_status(error) is not None or grpc_code(error) is not None

@@ -1,0 +1,84 @@
+"""Daemon threads for calls that block, one call each.
+
+A thread of ``concurrent.futures`` is joined when the interpreter exits: one call that never returns
+would keep the process for ever. These threads are not waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_Job = tuple[asyncio.Future[Any], Callable[[], Any]]
+
+
+class DaemonThreads:
+    """Runs functions in threads, as many at once as there are callers; on one event loop."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._idle: list[SimpleQueue[_Job | None]] = []
+        self._started = 0
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """What ``function()`` returns, called in a thread.
+
+        A caller that is cancelled leaves the thread behind; it ends when the function does.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        jobs = self._idle.pop() if self._idle else self._start()
+        jobs.put((future, function))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        finally:
+            if future.cancelled():
+                jobs.put(None)  # it may never come back from its call
+            else:
+                self._idle.append(jobs)
+
+    def close(self) -> None:
+        """Let the threads that do nothing end."""
+        while self._idle:
+            self._idle.pop().put(None)
+
+    def _start(self) -> SimpleQueue[_Job | None]:
+        jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._started += 1
+        name = f"{self._name}-{self._started}"
+        threading.Thread(target=_work_off, args=(jobs,), name=name, daemon=True).start()
+        return jobs
+
+
+def _work_off(jobs: SimpleQueue[_Job | None]) -> None:
+    while (job := jobs.get()) is not None:
+        future, function = job
+        result, error = None, None
+        try:
+            result = function()
+        except Exception as caught:  # noqa: BLE001 - handed to the caller
+            error = caught
+        except BaseException as caught:  # noqa: BLE001 - sys.exit in a thread ends that thread only
+            error = RuntimeError(f"{type(caught).__name__} in a thread: {caught}")
+        if isinstance(error, StopIteration):  # which no future takes
+            error = RuntimeError(f"StopIteration: {error}")
+        try:
+            future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+        del future, function, job, result, error  # an idle thread keeps nothing alive
+
+
+def _settle(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
