@@ -308,7 +308,7 @@ def test_a_snapshot_of_a_catalog_that_is_replaced_meanwhile(
     monkeypatch.setattr(sqlite3, "connect", connect_in_between)
     snapshot = Catalog.snapshot(live)
     assert writing
-    assert list(snapshot.scan_with_chunks()) == documents
+    assert list(snapshot.with_vectors()) == documents
     assert snapshot.position == newer.commit.position
     snapshot.close()
     writing[0].close()

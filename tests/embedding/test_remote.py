@@ -183,7 +183,7 @@ async def test_the_key_is_sent_and_never_shown(
         if path.is_file():
             everything += path.read_bytes().decode("latin-1")
     assert secret not in everything
-    assert CheckpointManager(state).load_manifest("b").embedder == server.name()
+    assert CheckpointManager(state).open("b").manifest.embedder == server.name()
 
 
 async def test_the_own_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:

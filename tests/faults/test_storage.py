@@ -38,12 +38,12 @@ PLACES = [
 async def test_a_failing_disk_aborts_and_resumes(
     run: Run, make: Any, state: Path, point: str, kind: str, name: str
 ) -> None:
-    nth = 1 if name == "save" else 5 if name == "folder" else 2
+    nth = 1 if point == "index" else 5 if name == "folder" else 2
     with pytest.raises(CheckpointWriteError, match="lesson15 resume"):
         await run(rule(point, kind, documents=name, nth=nth), max_concurrent=4)
     assert FaultControl(state, "b").fired == {f"{point}:{kind}": 1}
     interrupted = verify("b", state)
-    if name == "save":  # everything was committed; only the derived index is not there
+    if point == "index":  # everything was committed; only the derived index is not there
         assert ["is missing" in fault for fault in interrupted.faults] == [True]
     else:
         assert interrupted.is_clean, interrupted.faults
@@ -94,7 +94,7 @@ async def test_a_flipped_bit_is_reported_by_name(
         raised = str(error)
     assert not raised or name in raised
     result = verify("b", state)
-    if name == "checkpoint.json" and which == "second":
+    if name == "checkpoint.json" and which != "last":
         assert result.is_clean  # a sound one has replaced it
     else:
         assert any(name in fault for fault in result.faults), result.faults
