@@ -13,7 +13,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from lesson15.checkpoint.encryption import Keyring
@@ -51,13 +51,14 @@ class Recording:
         self._documents_at = 0
         self._manager.open(batch_id).use(self._load)
 
-    def _load(self, batch: StoredBatch) -> None:
+    def _load(self, batch: StoredBatch, count: int | None = None) -> None:
+        """Take the first ``count`` events of ``batch``, or all of them."""
         self._batch = batch
         self._times = array("d")
         self._commits: list[int] = []
         state, time = BatchState(self.batch_id), 0.0
         self._marks = [(Position(), replace(state))]
-        for last, event in batch.events_from(Position()):
+        for last, event in islice(batch.events_from(Position()), count):
             fold(state, event)
             time = max(time, event.at or time)
             self._times.append(time)
@@ -81,8 +82,15 @@ class Recording:
         return self._read(start, stop)
 
     def _read(self, start: int, stop: int) -> Iterator[Event]:
-        index, skipped = divmod(start, _STRIDE)
-        entries = self._batch.events_from(self._marks[index][0])
+        (index, skipped), count = divmod(start, _STRIDE), len(self)
+
+        def begun(batch: StoredBatch) -> Iterator[tuple[Position, Event]]:
+            if batch is not self._batch:  # it was written anew under another key
+                self._load(batch, count)
+            entries = batch.events_from(self._marks[index][0])
+            return chain(list(islice(entries, 1)), entries)
+
+        entries = self._batch.use(begun)
         for _, event in islice(entries, skipped, max(skipped, skipped + stop - start)):
             yield event
 
@@ -147,7 +155,10 @@ class Recording:
         """
         from lesson15.engine.transcript import fork  # numpy, for this alone
 
-        return fork(self._manager, self._batch, new_batch_id, self.events(0, n))
+        self._check(n)
+        return self._batch.use(
+            lambda batch: fork(self._manager, batch, new_batch_id, islice(batch.events(), n))
+        )
 
     def _check(self, n: int) -> None:
         if not 0 <= n <= len(self):

@@ -122,6 +122,18 @@ class SegmentReader:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def open(self) -> None:
+        """Open the file, which is then readable even if it loses its name.
+
+        Raises:
+            CorruptCheckpointError: it cannot be opened.
+        """
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self._path, os.O_RDONLY)
+        except OSError as error:
+            raise CorruptCheckpointError(path=self._path, detail=str(error)) from error
+
     def read(self, ref: BlockRef) -> tuple[Vectors, list[str]]:
         """The vectors (chunks x dimensions) and texts of the block at ``ref``.
 
@@ -138,9 +150,9 @@ class SegmentReader:
 
     def read_block(self, ref: BlockRef) -> bytes:
         """The bytes of the block at ``ref``, checked; raises as :meth:`read` does."""
+        self.open()
+        assert self._descriptor is not None  # noqa: S101 - open() has set it
         try:
-            if self._descriptor is None:
-                self._descriptor = os.open(self._path, os.O_RDONLY)
             block = os.pread(self._descriptor, ref.length, ref.offset)
         except OSError as error:
             raise CorruptCheckpointError(path=self._path, detail=str(error)) from error

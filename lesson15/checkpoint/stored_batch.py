@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -106,6 +107,9 @@ class StoredBatch:
     @cached_property
     def manifest(self) -> Manifest:
         """What the batch is made of and with; raises as the constructor does."""
+        return self.use(StoredBatch._read_manifest)
+
+    def _read_manifest(self) -> Manifest:
         path = self.folder.manifest
         manifest = decode_manifest(read_state_file(path), path, self._cipher_of)
         _check_owner(path, manifest.batch_id, self.batch_id)
@@ -113,7 +117,12 @@ class StoredBatch:
 
     def events(self) -> Iterator[Event]:
         """The committed events, from the first; raises CorruptCheckpointError on a damaged one."""
-        return (event for _, event in self.events_from(Position()))
+        return self.use(StoredBatch._begun_events)
+
+    def _begun_events(self) -> Iterator[Event]:
+        """The events from an open file, which stays readable when it loses its name."""
+        events = (event for _, event in self.events_from(Position()))
+        return chain(list(islice(events, 1)), events)
 
     def events_from(self, start: Position) -> Iterator[tuple[Position, Event]]:
         """The committed events after ``start``, each with the position behind it."""

@@ -122,7 +122,7 @@ class Batch:
         """``limit`` entries of its dead-letter list after the first ``offset``, by document id."""
         from lesson15.stores.catalog import Catalog  # numpy
 
-        with closing(Catalog.snapshot(self._stored)) as catalog:
+        with closing(self._stored.use(Catalog.snapshot)) as catalog:
             stop = None if limit is None else offset + limit
             return catalog.failures()[offset:stop]
 
@@ -156,4 +156,6 @@ class Batch:
 
         from lesson15.engine.transcript import fork
 
-        return fork(self._manager, self._stored, new_batch_id, islice(self.events(), n))
+        return self._stored.use(
+            lambda batch: fork(self._manager, batch, new_batch_id, islice(batch.events(), n))
+        )

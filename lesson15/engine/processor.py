@@ -194,9 +194,7 @@ class BatchProcessor:
         """Work on the dead-letter list of ``batch_id`` again, and on nothing else."""
         return await self._open(batch_id, None)
 
-    def create(
-        self, batch_id: str, paths: Paths, manager: CheckpointManager | None = None
-    ) -> None:
+    def create(self, batch_id: str, paths: Paths, manager: CheckpointManager | None = None) -> None:
         """Write what makes a new batch resumable; the caller holds its lock.
 
         Args:

@@ -70,9 +70,13 @@ def _as_it_stands(batch: StoredBatch) -> tuple[Catalog, VectorStore]:
     FAISS holds vectors in memory, so it stands in for every kind of store.
     """
     catalog = Catalog.snapshot(batch)
-    store = open_store("faiss", batch.folder.index, batch.manifest.dimensions, batch.cipher)
-    is_saved = batch.manifest.store == "faiss" and catalog.position == batch.commit.position
-    if not (is_saved and store.load() == tag_of(batch.commit)):
-        with batch.blocks() as blocks:
-            rebuild_index(store, catalog.scan_with_chunks(), blocks)
+    try:
+        store = open_store("faiss", batch.folder.index, batch.manifest.dimensions, batch.cipher)
+        is_saved = batch.manifest.store == "faiss" and catalog.position == batch.commit.position
+        if not (is_saved and store.load() == tag_of(batch.commit)):
+            with batch.blocks() as blocks:
+                rebuild_index(store, catalog.scan_with_chunks(), blocks)
+    except BaseException:
+        catalog.close()
+        raise
     return catalog, store

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.checkpoint.segment import SegmentReader
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.embedding import Embedder, open_embedder
 from lesson15.engine.reading import open_derived
 from lesson15.errors import UsageError
 from lesson15.models import SearchHit
+from lesson15.stores import VectorStore
+from lesson15.stores.catalog import Catalog
 
 
 class Searcher:
@@ -44,9 +47,8 @@ class Searcher:
         return searcher
 
     def _open(self, batch: StoredBatch, embedder: Embedder | None) -> None:
-        batch, self._catalog, self._store = batch.use(open_derived)
+        batch, self._catalog, self._store, self._blocks = batch.use(_opened)
         self._embedder = embedder or open_embedder(batch.manifest.embedder)
-        self._blocks = batch.blocks()
 
     def search(self, text: str, k: int = 5) -> list[SearchHit]:
         """The ``k`` chunks nearest to ``text``, best first.
@@ -73,3 +75,17 @@ class Searcher:
         self._blocks.close()
         self._catalog.close()
         self._store.close()
+
+
+def _opened(batch: StoredBatch) -> tuple[StoredBatch, Catalog, VectorStore, SegmentReader]:
+    """All that a search needs, of one commit, from files that are open."""
+    batch, catalog, store = open_derived(batch)
+    blocks = batch.blocks()
+    try:
+        if batch.commit.next_row:
+            blocks.open()
+    except BaseException:
+        catalog.close()
+        store.close()
+        raise
+    return batch, catalog, store, blocks
