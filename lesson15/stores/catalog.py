@@ -106,7 +106,7 @@ class Catalog:
         is_right = found == position if position is not None else bool(found.offset)
         if not (is_right and is_same):
             self.close()
-        return is_right
+        return is_right and is_same
 
     @classmethod
     def recover(cls, batch: StoredBatch) -> Catalog:
