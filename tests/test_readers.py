@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -289,3 +290,106 @@ def test_searches_beside_a_recovery_see_one_commit(
             assert verify("b", state).is_clean
             shutil.rmtree(state)
     assert beside >= KILLS * TRIES_A_KILL
+
+
+# --- where nobody can write -----------------------------------------------------------------------
+
+LOOK = """
+import json, os, sys
+from pathlib import Path
+from lesson15 import Batch, CheckpointManager, Recording, Searcher, verify
+
+def look(state):
+    found = {"ids": CheckpointManager(state).list_checkpoints()}
+    for batch_id in found["ids"]:
+        with Batch.open(state, batch_id) as batch:
+            recording = Recording(state, batch_id)
+            searcher = Searcher(batch_id, state)
+            found[batch_id] = [
+                batch.status(),
+                verify(batch_id, state).to_dict(),
+                batch.verify().to_dict(),
+                [hit.doc_id for hit in batch.search("subject 111", 3)],
+                [hit.doc_id for hit in searcher.search("subject 111", 3)],
+                [failure.doc_id for failure in batch.failures()],
+                recording.seek(len(recording)).to_dict(),
+            ]
+            searcher.close()
+    return found
+
+writable, read_only = sys.argv[1:3]
+look(writable)  # which loads every module that another user may not be able to read
+if os.geteuid() == 0 and "as nobody" in sys.argv:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    (Path(read_only) / "b" / "lock").open("ab").close()
+except OSError:
+    print(json.dumps(look(read_only)))
+"""
+
+
+def without_rights(command: list[object], state: Path) -> list[object]:
+    """``command``, where no folder lets it write."""
+    for path in [state, *state.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    return [*command, "as nobody"]
+
+
+def on_a_read_only_mount(command: list[object], state: Path) -> list[object]:
+    """``command``, where ``state`` is mounted read-only, for it alone."""
+    script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    unshare = ["unshare", "--mount", "--map-root-user", "sh", "-c", script, state]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    return [*unshare, *command]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A temporary folder that every user can look into, unlike pytest's."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("restrict", [without_rights, on_a_read_only_mount])
+async def test_a_read_only_copy_is_read(
+    docs: Path, state: Path, make: Make, open_folder: Path, restrict: Callable[..., list[object]]
+) -> None:
+    """Whole, or killed with its catalogue behind and its index lost; nothing in it changes."""
+    await make().process_batch([docs], "b")
+    await make().process_batch([docs], "killed")
+    await make(store="chroma").process_batch([docs], "chroma")
+    for name in ("index.faiss", "catalog.sqlite.crc", "lock"):
+        (state / "killed" / name).unlink()
+    copy = open_folder / "copy"
+    shutil.copytree(state, copy)
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    command = restrict([sys.executable, "-c", LOOK, state, copy], copy)
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout, "it could write"
+    found = json.loads(done.stdout)
+    assert found.pop("ids") == ["b", "chroma", "killed"]
+    for batch_id, answers in found.items():
+        status, verified, again, hits, same, failures, last = answers
+        assert (status["status"], status["processed_docs"]) == ("finished", 10)
+        assert verified == again
+        assert (verified["documents"], verified["journal_records"] > 12) == (12, True)
+        if batch_id == "killed":
+            assert len(verified["faults"]) == 1
+            assert "the index" in verified["faults"][0]
+        elif batch_id == "b":
+            assert (verified["ok"], verified["index"]) == (True, "current"), verified["faults"]
+        assert (Path(hits[0]).name, hits) == ("d3.txt", same)
+        assert [Path(failure).name for failure in failures] == ["broken.json", "empty.txt"]
+        assert last["processed_docs"] == 10
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
