@@ -55,17 +55,20 @@ def test_a_misspelt_field_is_named() -> None:
 
 
 def test_a_message_is_the_docstring_unless_there_is_one() -> None:
-    class Plain(Lesson15Error):
+    class PlainError(Lesson15Error):
         message = """
             {number} is
             too much.
         """
 
-    class Explained(Plain):
+    class ExplainedError(PlainError):
         """Why this is."""
 
-    assert (Plain.__doc__, Plain.message) == ("{number} is too much.",) * 2
-    assert (Explained.__doc__, str(Explained(number=3))) == ("Why this is.", "3 is too much.")
+    assert (PlainError.__doc__, PlainError.message) == ("{number} is too much.",) * 2
+    assert (ExplainedError.__doc__, str(ExplainedError(number=3))) == (
+        "Why this is.",
+        "3 is too much.",
+    )
 
 
 @pytest.mark.parametrize("option", ["-O", "-OO"])
