@@ -29,11 +29,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lesson15.checkpoint.documents import Manifest
-
 from lesson15 import BatchProcessor
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.layout import BatchFolder
+from lesson15.checkpoint.state_files import Manifest
 from lesson15.distributed import DistributedProcessor
 from lesson15.distributed.coordinator import Coordinator
 from lesson15.distributed.shards import Lease, Shards

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import inspect
 import itertools
 import json
 import math
@@ -47,6 +48,8 @@ def serve(variant: str, count: int, interval: int) -> None:
         return DocumentOutcome()
 
     options: dict[str, Any] = {}
+    if "fingerprint" in inspect.signature(BatchProcessor).parameters:  # in older revisions
+        options["fingerprint"] = lambda _path: None
     if variant == "empty plan":
         from lesson15.faults import FaultPlan
 
@@ -54,9 +57,7 @@ def serve(variant: str, count: int, interval: int) -> None:
     for line in sys.stdin:
         calls = count_calls() if line == "calls\n" else None
         with tempfile.TemporaryDirectory() as folder:
-            processor = BatchProcessor(
-                10, interval, state_dir=folder, work=no_op, fingerprint=lambda _: None, **options
-            )
+            processor = BatchProcessor(10, interval, state_dir=folder, work=no_op, **options)
             names = (f"doc/{number:09d}" for number in range(count))
             wall, cpu = time.perf_counter(), time.process_time()
             report = asyncio.run(processor.process_batch(names, "bench"))

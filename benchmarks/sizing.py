@@ -6,6 +6,7 @@ python benchmarks/sizing.py [--documents 2000] [--vectors 100000]
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 import tempfile
@@ -18,16 +19,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import faiss
 import numpy as np
-from lesson15.checkpoint.batch_log import BatchLog
 
 from lesson15 import BatchProcessor, CheckpointManager
+from lesson15.checkpoint.batch_files import BatchFiles
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.journal import Position
 from lesson15.distributed.merge import Merge
 from lesson15.distributed.plan import plan
 from lesson15.distributed.shards import Shards
 from lesson15.engine.feed import Naming
-from lesson15.models import BatchStatus, Chunk
+from lesson15.events import DocSettled
+from lesson15.models import BatchStatus, Chunk, DocStatus
 from lesson15.stores.catalog import Catalog
 
 DIMENSIONS, CHUNKS, CHUNK_CHARS = 384, 10, 800
@@ -40,34 +42,36 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def measure_merge(count: int) -> dict[str, Any]:
+async def measure_merge(count: int) -> dict[str, Any]:
     """Documents a second into a batch, and bytes that each takes there."""
     vectors = np.random.default_rng(0).standard_normal((CHUNKS, DIMENSIONS), np.float32)
     chunk = Chunk("word " * (CHUNK_CHARS // 5), {"span": [100_000, 100_000 + CHUNK_CHARS]})
     with tempfile.TemporaryDirectory() as name:
         manager = CheckpointManager(name)
-        BatchProcessor(embedder="minilm").create(manager, "b", ["docs"])
+        BatchProcessor(state_dir=name, embedder="minilm").create("b", ["docs"])
         shards = Shards(manager.folder("b"), Keyring())
         shards.prepare()
-        merge = Merge(manager, "b")
+        merge = await Merge.open(manager, "b")
         ids = [f"docs/{number // 1000:04}/{number:09}.txt" for number in range(count)]
         shards.create("s", ids, merge.manifest)
-        log = BatchLog(shards.open, "s")
+        files = BatchFiles(shards.open.open("s"), manager.fs)
         for doc_id in ids:
-            row, ref = log.append_block(vectors, [chunk] * CHUNKS)
-            log.append(
-                {
-                    "t": "doc", "id": doc_id, "s": "done", "n": CHUNKS, "at": time.time(),
-                    "sec": 0.123456, "w": 3, "fp": [8000, 10**18, 10**18], "sha": "0" * 64,
-                    "row": row, "seg": [ref.offset, ref.length, ref.crc],
-                }
+            row, block = files.append_block(vectors, [chunk] * CHUNKS)
+            files.append(
+                DocSettled(
+                    doc_id=doc_id, status=DocStatus.DONE, chunks=CHUNKS, at=time.time(),
+                    seconds=0.123456, worker=3, fingerprint=[8000, 10**18, 10**18],
+                    sha256="0" * 64, first_row=row, block=block,
+                )
             )  # fmt: skip
-        log.commit()
-        log.close()
+        files.write(files.cut())
+        files.close()
         shards.close("s")
-        merging = timed(lambda: merge.absorb(shards.closed, "s"))
-        indexing = timed(lambda: merge.finish(BatchStatus.FINISHED, 1.0))
-        merge.close()
+        merging = await asyncio.to_thread(timed, lambda: merge.absorb(shards.closed, "s"))
+        started = time.perf_counter()
+        await merge.finish(BatchStatus.FINISHED, 1.0)
+        indexing = time.perf_counter() - started
+        await merge.aclose()
         folder = manager.folder("b")
         sizes = {
             "segment": folder.segment, "journal": folder.journal, "catalog": folder.catalog,
@@ -94,7 +98,7 @@ def measure_plan(count: int) -> dict[str, Any]:
             (folder / f"{number:09}.txt").touch()
         paths = [str(path) for path in folder.iterdir()]
         catalog = Catalog(folder / "catalog.sqlite")
-        settled = [{"t": "doc", "id": f"x{n}", "s": "done", "n": 0} for n in range(10_000)]
+        settled = [DocSettled(doc_id=f"x{n}", status=DocStatus.DONE) for n in range(10_000)]
         catalog.apply(settled, Position(1, 1))
         seconds = timed(lambda: list(plan(paths, Naming(name), catalog, 1000, 20)))
         catalog.close()
@@ -140,7 +144,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=2000)
     parser.add_argument("--vectors", type=int, default=100_000)
     args = parser.parse_args()
-    print(json.dumps(measure_merge(args.documents)), flush=True)
+    print(json.dumps(asyncio.run(measure_merge(args.documents))), flush=True)
     print(json.dumps(measure_plan(20_000)), flush=True)
     faiss.omp_set_num_threads(1)
     for row in measure_indexes(args.vectors):

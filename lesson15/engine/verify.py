@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -119,12 +121,31 @@ class _Check:
             Catalog.recover(batch) if self._is_locked else Catalog.snapshot(batch)
         ) as catalog:
             self._check_catalog(catalog)
-        with closing(
-            open_store(manifest.store, batch.folder.index, manifest.dimensions, batch.cipher)
-        ) as store:
+        with (
+            self._index_path() as path,
+            closing(open_store(manifest.store, path, manifest.dimensions, batch.cipher)) as store,
+        ):
             self._check_index(store)
         result.documents = len(self._live)
         result.chunks = sum(event.chunks for event in self._live.values())
+
+    @contextmanager
+    def _index_path(self) -> Iterator[Path]:
+        """Where the index lies: in a copy if nobody can write there, as a store may have to."""
+        path = self._batch.folder.index
+        if self._is_locked or self._batch.manifest.store == "faiss":
+            yield path
+            return
+        with TemporaryDirectory() as folder:
+            for part in path.parent.glob(f"{path.name}*"):
+                copy = Path(folder, part.name)
+                if part.is_dir():
+                    shutil.copytree(part, copy)
+                else:
+                    shutil.copyfile(part, copy)
+                for item in (copy, *copy.rglob("*")):
+                    item.chmod(0o700)
+            yield Path(folder, path.name)
 
     def _fault(self, text: str) -> None:
         self._result.faults.append(text)
