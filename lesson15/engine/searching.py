@@ -47,8 +47,9 @@ class Searcher:
         return searcher
 
     def _open(self, batch: StoredBatch, embedder: Embedder | None) -> None:
-        batch, self._catalog, self._store, self._blocks = batch.use(_opened)
+        # First, as nothing has to be closed if it cannot be loaded.
         self._embedder = embedder or open_embedder(batch.manifest.embedder)
+        batch, self._catalog, self._store, self._blocks = batch.use(_opened)
 
     def search(self, text: str, k: int = 5) -> list[SearchHit]:
         """The ``k`` chunks nearest to ``text``, best first.
