@@ -47,6 +47,7 @@ class Searcher:
         return searcher
 
     def _open(self, batch: StoredBatch, embedder: Embedder | None) -> None:
+        # First, as nothing has to be closed if it cannot be loaded.
         self._embedder = embedder or open_embedder(batch.manifest.embedder)
         batch, self._catalog, self._store, self._blocks = batch.use(_opened)
 
