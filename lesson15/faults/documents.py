@@ -100,7 +100,7 @@ class _Load:
 
     @contextmanager
     def laid(self, text: str, faults: Sequence[Fault]) -> Iterator[None]:
-        """Have ``faults`` strike with ``text``, if its turn comes within this context."""
+        """Have ``faults`` strike with ``text``, each time that its turn comes in this context."""
         with self._lock:
             self._waiting[id(text)] = (text, faults)  # the text too, so that its id stays its own
         try:
@@ -109,10 +109,10 @@ class _Load:
             with self._lock:
                 self._waiting.pop(id(text), None)
 
-    def take(self, texts: Sequence[str]) -> list[Fault]:
-        """What strikes with one of ``texts``; no longer waiting."""
+    def on(self, texts: Sequence[str]) -> list[Fault]:
+        """What strikes with one of ``texts``; it stays, as a call that fails is made again."""
         with self._lock:
-            found = [self._waiting.pop(id(text)) for text in texts if id(text) in self._waiting]
+            found = [self._waiting[id(text)] for text in texts if id(text) in self._waiting]
         return [fault for _, faults in found for fault in faults]
 
 
@@ -176,7 +176,7 @@ class FaultyEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """As the embedder's own."""
-        faults = self._load.take(texts)
+        faults = self._load.on(texts)
         if faults:
             self._effects.carry_out(faults)
         return self._embedder.embed(texts)

@@ -31,7 +31,7 @@ async def test_a_service_in_trouble_costs_no_document(run: Run, state: Path, kin
     )
     check_nothing_failed(report, state)
     assert len(faults) == 10  # each document once: its call is made again, and not its parsing
-    assert all("try" not in records[f"d{number}.txt"] for number in range(10))
+    assert all(records[f"d{number}.txt"].attempts == 1 for number in range(10))
     if kind != "partial_answer":
         assert time.monotonic() - started >= 0.3
 
@@ -50,7 +50,7 @@ async def test_own_work_that_calls_a_service(run: Run, state: Path, kind: str) -
         rule("result", kind, seconds=0.01, documents="d3.txt", times=2), settings=QUICK
     )
     check_nothing_failed(report, state)
-    assert records["d3.txt"]["try"] == 3
+    assert records["d3.txt"].attempts == 3
 
 
 @pytest.mark.parametrize("point", ["result", "checkpoint_write"])
@@ -64,13 +64,13 @@ async def test_a_clock_that_jumps_loses_nothing(
     )
     check_nothing_failed(report, state)
     assert len(faults) == 1
-    stamps = [record["at"] for record in records.values()]
+    stamps = [event.at for event in records.values()]
     if point == "result":  # the engine did see it; the write of a checkpoint may be the last thing
         assert max(stamps) - min(stamps) > 86400
     assert before <= time.time() <= before + 3600  # and the process is rid of it
     again = await make().resume_batch("b")
     assert (again["status"], again["processed_docs"]) == ("finished", 10)
-    assert CheckpointManager(state).load_checkpoint("b").processed_docs == 10
+    assert CheckpointManager(state).open("b").state.processed_docs == 10
 
 
 def test_clocks_add_up_and_go_away() -> None:
