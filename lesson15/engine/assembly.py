@@ -21,7 +21,7 @@ from lesson15.documents.isolation import ParserPool
 from lesson15.documents.parsed import ParseOptions
 from lesson15.embedding import Embedder, open_embedder
 from lesson15.embedding.batcher import MicroBatcher
-from lesson15.embedding.calls import CallOptions
+from lesson15.embedding.options import CallOptions
 from lesson15.engine.work import DocumentWork, IndexingWork
 from lesson15.settings import Settings
 from lesson15.stores import VectorStore, open_store
