@@ -16,7 +16,9 @@ class Settings(BaseSettings):
     state_dir: Path = Field(Path("checkpoints"), description="Folder of all batches' state.")
     max_concurrent: int = Field(10, ge=1, le=10_000, description="Documents in work at once.")
     checkpoint_interval: int = Field(10, ge=1, description="Documents between two checkpoints.")
-    embedder: str = Field("minilm", description="minilm, hashing, or that of a plugin.")
+    embedder: str = Field(
+        "minilm", description="minilm, hashing, path:FOLDER, openai:URL#MODEL, or a plugin's."
+    )
     store: str = Field("faiss", description="faiss, chroma, or that of a plugin.")
     chunker: str = Field("default", description="default, or that of a plugin.")
     steps: tuple[str, ...] = Field(

@@ -54,7 +54,10 @@ def run(
     max_concurrent: MaxConcurrent = None,
     checkpoint_interval: Interval = None,
     embedder: Annotated[
-        str | None, typer.Option(help="Embedding model: minilm, hashing, or of a plugin.")
+        str | None,
+        typer.Option(
+            help="Embedding model: minilm, hashing, path:FOLDER, openai:URL#MODEL, or of a plugin."
+        ),
     ] = None,
     store: Annotated[
         str | None, typer.Option(help="Vector store: faiss, chroma, or of a plugin.")

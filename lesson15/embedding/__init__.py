@@ -53,9 +53,9 @@ def dimensions_of(name: str) -> int:
     """The vector length of the embedder called ``name``, without loading its model if it can.
 
     Raises:
-        UnknownNameError, EmbedderNameError: there is none.
+        UnknownNameError, EmbedderNameError: there is none, or its service does not answer.
         PluginError: the plugin is broken.
-        EmbeddingModelError: the remote service does not answer, or the folder's model is damaged.
+        EmbeddingModelError: the folder's model is damaged.
     """
     name = canonical_name(name)
     if name in _DIMENSIONS:

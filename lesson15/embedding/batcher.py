@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesson15.embedding.base import Embedder, Vectors
-from lesson15.embedding.calls import CallHooks, CallOptions, ModelCalls
+from lesson15.embedding.calls import ModelCalls
+from lesson15.embedding.options import CallHooks, CallOptions
 
 _LOOK_AHEAD = 1024
 

@@ -16,6 +16,9 @@ _LEARNING_SECONDS = 1.0
 _SHORTEST_SAMPLE_SECONDS = 0.5
 _SLOWEST_RATE = 1.0
 _DOUBLING_SECONDS = 5.0
+_REGAINING_SECONDS = 2.0
+_LOWEST_PART = 4
+_FORGETTING = 0.97
 _DEEPEST_CUT, _SHALLOWEST_CUT = 0.5, 0.8
 
 
@@ -46,12 +49,17 @@ class LearnedPace:
     share of calls that were refused of late, to between a half and four fifths; and then it doubles
     every five seconds. (The SDKs of AWS do alike in their adaptive mode.) So a limit that nobody
     told us is met by few refusals, which services often count as requests, too.
+
+    A storm of refusals that has nothing to do with our rate must not bring that down to nothing: it
+    stays above a quarter of the highest one, which is forgotten by three per cent at each cut, and
+    the first half is soon regained.
     """
 
     def __init__(self) -> None:
         self._answers: deque[float] = deque()
         self._refusals: deque[float] = deque()
         self._rate = math.inf
+        self._peak = 0.0
         self._raised_at = 0.0
         self._cut_at = -math.inf
         self._next = 0.0
@@ -97,13 +105,15 @@ class LearnedPace:
         else:
             share = answers / (answers + len(self._refusals))
             rate = self._rate * min(max(share, _DEEPEST_CUT), _SHALLOWEST_CUT)
-        self._rate = max(rate, _SLOWEST_RATE)
+            self._peak = max(self._rate, _FORGETTING * self._peak)
+        self._rate = max(rate, self._peak / _LOWEST_PART, _SLOWEST_RATE)
         self._cut_at = now
 
     def _raise(self, now: float) -> None:
         # Time in which nothing was sent says nothing of what the service stands.
         seconds = min(now - self._raised_at, _LEARNING_SECONDS)
-        self._rate *= 2.0 ** (seconds / _DOUBLING_SECONDS)
+        is_low = self._rate < self._peak / 2
+        self._rate *= 2.0 ** (seconds / (_REGAINING_SECONDS if is_low else _DOUBLING_SECONDS))
         self._raised_at = now
 
 

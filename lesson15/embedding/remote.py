@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lesson15.embedding.base import Vectors
 from lesson15.embedding.endpoint import Endpoint
-from lesson15.errors import EmbeddingModelError, InvalidAnswerError
+from lesson15.errors import EmbedderNameError, InvalidAnswerError
 from lesson15.recovery import classify
 
 _CONNECT_SECONDS = 10.0
@@ -155,7 +155,7 @@ def find_dimensions(endpoint: Endpoint) -> int:
     """The vector length of the model at ``endpoint``, by a call if the endpoint does not say.
 
     Raises:
-        EmbeddingModelError: no answer was to be had.
+        EmbedderNameError: no answer was to be had.
     """
     embedder = OpenAIEmbedder(endpoint)
     for number in range(_ASK_TRIES):
@@ -164,11 +164,12 @@ def find_dimensions(endpoint: Endpoint) -> int:
         except Exception as error:
             decision = classify(error)
             if not decision.is_transient or number == _ASK_TRIES - 1:
-                detail = (
-                    f"{str(error) or type(error).__name__} at {endpoint.url}; `?dimensions=N` in "
-                    "the URL spares this call"
-                )
-                raise EmbeddingModelError(model=endpoint.name, detail=detail) from error
+                raise EmbedderNameError(
+                    name=endpoint.name,
+                    detail=f"{str(error) or type(error).__name__} at {endpoint.url}",
+                    form="the address and the model of a service that runs, or ?dimensions=N in "
+                    "the URL, which spares this call",
+                ) from error
             time.sleep(min(decision.retry_after or 2.0**number, 10))
     raise AssertionError
 

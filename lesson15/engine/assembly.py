@@ -21,7 +21,7 @@ from lesson15.documents.isolation import PROGRAM, ParserPool
 from lesson15.documents.parsed import ParseOptions
 from lesson15.embedding import Embedder, open_embedder
 from lesson15.embedding.batcher import MicroBatcher
-from lesson15.embedding.calls import CallHooks, CallOptions
+from lesson15.embedding.options import CallHooks, CallOptions
 from lesson15.engine.steps import ChunkStep, open_steps
 from lesson15.engine.work import DocumentWork, IndexingWork
 from lesson15.events import Event

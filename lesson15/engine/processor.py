@@ -19,8 +19,8 @@ from lesson15.checkpoint.state_files import Manifest, make_folder
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.documents.chunkers import check_chunker, open_chunker
 from lesson15.documents.scan import scan
-from lesson15.embedding import Embedder, check_embedder, dimensions_of
-from lesson15.embedding.calls import CallHooks
+from lesson15.embedding import Embedder, canonical_name, check_embedder, dimensions_of
+from lesson15.embedding.options import CallHooks
 from lesson15.engine.assembly import Assembly, with_faults
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, Naming, file_fingerprint
@@ -232,7 +232,7 @@ class BatchProcessor:
             raise BatchExistsError(batch_id=batch_id, state_dir=manager.checkpoint_dir)
         embedder = self._embedder or self.settings.embedder
         if isinstance(embedder, str):
-            name, dimensions = embedder, dimensions_of(embedder)
+            name, dimensions = canonical_name(embedder), dimensions_of(embedder)
         else:
             name, dimensions = embedder.name, embedder.dimensions
         manifest = Manifest(
@@ -286,7 +286,8 @@ class BatchProcessor:
                     manager.checkpoint_dir, parts.file_system(), manager.keyring
                 )
             if is_new and paths is not None:
-                batch = self.create(batch_id, paths, manager)
+                # In a thread: a remote embedder is asked for its dimensions.
+                batch = await asyncio.to_thread(self.create, batch_id, paths, manager)
             else:
                 batch = await asyncio.to_thread(manager.open, batch_id)
             manifest = self._check(batch.manifest)
@@ -322,8 +323,8 @@ class BatchProcessor:
     def _check(self, manifest: Manifest) -> Manifest:
         """Raise SettingsMismatchError if what was asked for does not fit the batch."""
         embedder = self._embedder
-        if embedder is not None and not isinstance(embedder, str):
-            embedder = embedder.name
+        if embedder is not None:
+            embedder = canonical_name(embedder) if isinstance(embedder, str) else embedder.name
         for name, stored, given in (
             ("embedder", manifest.embedder, embedder),
             ("store", manifest.store, self._store),

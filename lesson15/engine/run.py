@@ -214,7 +214,7 @@ class BatchRun:
             worker=document.worker,
             fingerprint=await asyncio.to_thread(self._fingerprint, document.path),
             error=message_of(error),
-            error_type=type(error).__name__,
+            error_type=type(getattr(error, "error", error)).__name__,  # of the repeated call
         )
 
     def lower_limit(self, error: Exception) -> None:

@@ -48,7 +48,9 @@ class Searcher:
 
     def _open(self, batch: StoredBatch, embedder: Embedder | None) -> None:
         # First, as nothing has to be closed if it cannot be loaded.
-        self._embedder = embedder or open_embedder(batch.manifest.embedder)
+        self._embedder = embedder or open_embedder(
+            batch.manifest.embedder, batch.manifest.dimensions
+        )
         batch, self._catalog, self._store, self._blocks = batch.use(_opened)
 
     def search(self, text: str, k: int = 5) -> list[SearchHit]:

@@ -16,7 +16,8 @@ import pytest
 from lesson15 import RateLimited, ServiceUnavailable
 from lesson15.embedding import HashingEmbedder
 from lesson15.embedding.batcher import MicroBatcher
-from lesson15.embedding.calls import PROBE_TEXT, CallHooks, CallOptions
+from lesson15.embedding.calls import PROBE_TEXT
+from lesson15.embedding.options import CallHooks, CallOptions
 from lesson15.embedding.rates import Rates, TokenBucket, estimate_tokens
 from lesson15.errors import (
     EmbedderRefusedError,

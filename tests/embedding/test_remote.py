@@ -26,7 +26,7 @@ from lesson15.embedding import (
     same_model,
 )
 from lesson15.embedding.batcher import MicroBatcher
-from lesson15.embedding.calls import CallOptions
+from lesson15.embedding.options import CallOptions
 from lesson15.errors import (
     EmbedderNameError,
     EmbedderRefusedError,
@@ -273,10 +273,10 @@ async def test_a_service_that_never_works_ends_the_batch(
 
 def test_a_service_that_is_not_there_is_named_at_once() -> None:
     name = f"openai:http://127.0.0.1:{closed_port()}/v1#m"
-    with pytest.raises(EmbeddingModelError) as caught:
+    with pytest.raises(EmbedderNameError) as caught:
         dimensions_of(name)
     assert name in str(caught.value)
-    assert "?dimensions=N" in str(caught.value)
+    assert "?dimensions=N in the URL" in str(caught.value)
 
 
 def test_finding_the_length_waits_for_a_service_that_is_busy(server: EmbeddingServer) -> None:
