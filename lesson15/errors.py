@@ -123,6 +123,16 @@ class PathNotFoundError(UsageError):
     """
 
 
+class SourcesMissingError(UsageError):
+    batch_id: str
+    problems: str
+    message = """
+    Batch {batch_id!r} would lose documents that may be there: {problems}. Nothing was dropped.
+    Mount, restore or unlock what is missing and try again; `lesson15 resume {batch_id} --prune`
+    drops these documents from the index.
+    """
+
+
 class NoDocumentsError(UsageError):
     paths: object
     types: str

@@ -106,6 +106,9 @@ def resume(
     checkpoint_interval: Interval = None,
     broker: Broker = None,
     faults: Faults = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Drop documents that are gone, however many they are.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a batch; a finished one is only looked over for changed files."""
@@ -117,7 +120,7 @@ def resume(
         processor = distributed_processor(broker, *limits)
     else:
         processor = _processor(Settings(), *limits, faults_of(faults, state_dir, batch_id))
-    _drive(processor, batch_id, processor.resume_batch(batch_id), as_json)
+    _drive(processor, batch_id, processor.resume_batch(batch_id, prune=prune), as_json)
 
 
 @app.command("retry-failed")
@@ -186,7 +189,8 @@ def _drive(processor: Processor, batch_id: str, work: Any, as_json: bool) -> NoR
     _print_report(report, as_json, _resume_hint(processor, batch_id))
     if report["status"] not in (BatchStatus.FINISHED, BatchStatus.RUNNING):
         raise typer.Exit(ExitCode.RESUMABLE)
-    is_clean = not report["failed_docs"] and not report["skipped_docs"]
+    hidden = report["run"]["hidden"] if report["run"] else 0
+    is_clean = not report["failed_docs"] and not report["skipped_docs"] and not hidden
     raise typer.Exit(ExitCode.DONE if is_clean else ExitCode.FAILURES)
 
 

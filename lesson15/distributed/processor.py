@@ -19,7 +19,9 @@ from lesson15.distributed.queue import CeleryQueue, ShardQueue, ShardTask, chose
 from lesson15.distributed.shards import Shards
 from lesson15.documents.scan import scan
 from lesson15.engine.feed import Naming
-from lesson15.engine.processor import BatchProcessor, Paths, new_batch_id
+from lesson15.engine.processor import BatchProcessor, new_batch_id
+from lesson15.engine.source_paths import Paths, begun_with, roots_of
+from lesson15.engine.sources import Sources
 from lesson15.errors import (
     BatchExistsError,
     BatchNotFoundError,
@@ -86,7 +88,12 @@ class DistributedProcessor:
         self._is_cancelled = True
 
     async def process_batch(
-        self, doc_paths: Paths, batch_id: str | None = None, resume: bool = False
+        self,
+        doc_paths: Paths,
+        batch_id: str | None = None,
+        resume: bool = False,
+        *,
+        prune: bool = False,
     ) -> dict[str, Any]:
         """Process ``doc_paths`` (files or folders that every worker sees) and return the report.
 
@@ -95,6 +102,8 @@ class DistributedProcessor:
 
         Raises:
             UsageError: an unknown, existing or locked batch.
+            SourcesMissingError: documents may be lost that are only out of sight; ``prune`` drops
+                them.
             BrokerUnavailableError: the broker cannot be reached; resume goes on.
             StorageError: the shared storage is at fault; resume goes on.
         """
@@ -117,36 +126,39 @@ class DistributedProcessor:
             with batch_lock(folder):
                 if not resume:
                     self._local.create(batch_id, doc_paths)
-                report = await self._run(
-                    batch_id, doc_paths, Shards(folder, self.checkpoint_manager.keyring)
-                )
+                shards = Shards(folder, self.checkpoint_manager.keyring)
+                report = await self._run(batch_id, doc_paths, shards, prune=prune)
         except OSError as error:
             raise CheckpointWriteError(path=error.filename or folder.root, detail=error) from error
         if resume and report["status"] == BatchStatus.FINISHED:
             # What changed or vanished since it was settled is seen to here, as in any resume.
-            return await self._local.process_batch(doc_paths, batch_id, resume=True)
+            return await self._local.process_batch(doc_paths, batch_id, resume=True, prune=prune)
         return report
 
-    async def resume_batch(self, batch_id: str) -> dict[str, Any]:
+    async def resume_batch(self, batch_id: str, *, prune: bool = False) -> dict[str, Any]:
         """As ``process_batch(..., resume=True)``, on the sources that the batch began with."""
         manifest = self.checkpoint_manager.open(batch_id).manifest
-        naming = Naming(manifest.base_dir)
-        paths = [naming.path(source) for source in manifest.sources or []]
-        return await self.process_batch(list(filter(os.path.exists, paths)), batch_id, resume=True)
+        paths = begun_with(manifest, prune=prune)
+        return await self.process_batch(paths, batch_id, resume=True, prune=prune)
 
-    async def _run(self, batch_id: str, paths: Sequence[Any], shards: Shards) -> dict[str, Any]:
+    async def _run(
+        self, batch_id: str, paths: Sequence[Any], shards: Shards, *, prune: bool
+    ) -> dict[str, Any]:
         started = time.monotonic()
         async with AsyncExitStack() as stack:
             shards.prepare()
             merge = await Merge.open(self.checkpoint_manager, batch_id)
             stack.push_async_callback(merge.aclose)
+            naming = Naming(merge.manifest.base_dir)
+            sources = Sources(batch_id, naming, roots_of(merge.manifest, paths), prune=prune)
+            await _in_thread(sources.check, merge.catalog)  # before anything is changed
             coordinator = Coordinator(
                 merge,
                 shards,
                 self._queue,
                 plan(
                     scan(paths),
-                    Naming(merge.manifest.base_dir),
+                    naming,
                     merge.catalog,
                     self.settings.shard_docs,
                     least_docs=2 * self._local.max_concurrent,
