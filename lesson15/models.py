@@ -55,7 +55,8 @@ class ScanRules:
 class BatchState:
     """The counts of a batch, as its checkpoint keeps them.
 
-    ``current_progress`` is a percentage from 0 to 100; times are seconds since the epoch (UTC).
+    ``total_docs`` is 0 while the documents are still being counted. ``current_progress`` is a
+    percentage from 0 to 100, and 0 until then. Times are seconds since the epoch (UTC).
     """
 
     batch_id: str
@@ -100,6 +101,7 @@ class ProcessingResult:
 class ProgressInfo:
     """One reading of a batch's progress.
 
+    ``total`` is 0, and ``progress_percent`` too, while the documents are still being counted;
     ``eta`` is the estimated number of seconds left, None while nothing can be estimated;
     ``rate`` is documents a second over the recent past; ``updated_at`` is epoch seconds.
     """

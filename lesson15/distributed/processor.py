@@ -17,10 +17,10 @@ from lesson15.distributed.merge import Merge
 from lesson15.distributed.plan import plan
 from lesson15.distributed.queue import CeleryQueue, ShardQueue, ShardTask, chosen_broker
 from lesson15.distributed.shards import Shards
-from lesson15.documents.scan import scan
+from lesson15.documents.scan import Scan
 from lesson15.engine.feed import Naming
 from lesson15.engine.processor import BatchProcessor, new_batch_id
-from lesson15.engine.source_paths import Paths, begun_with, roots_of
+from lesson15.engine.source_paths import STANDARD_INPUT, Paths, SourcePaths, begun_with, roots_of
 from lesson15.engine.sources import Sources
 from lesson15.errors import (
     BatchExistsError,
@@ -28,7 +28,7 @@ from lesson15.errors import (
     CheckpointWriteError,
     UsageError,
 )
-from lesson15.models import BatchStatus
+from lesson15.models import BatchStatus, ScanRules
 from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.settings import Settings
 
@@ -50,6 +50,7 @@ class DistributedProcessor:
         store: "faiss" or "chroma".
         settings: everything else; the environment (``LESSON15_*``) by default.
         queue: another way to reach workers, for tests.
+        rules: which files of a folder are documents; they hold for the whole life of a new batch.
 
     Example:
         >>> processor = DistributedProcessor("redis://localhost", state_dir="/mnt/state")
@@ -67,6 +68,7 @@ class DistributedProcessor:
         store: str | None = None,
         settings: Settings | None = None,
         queue: ShardQueue | None = None,
+        rules: ScanRules | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self._local = BatchProcessor(
@@ -76,6 +78,7 @@ class DistributedProcessor:
             embedder=embedder,
             store=store,
             settings=self.settings,
+            rules=rules,
         )
         self.checkpoint_manager = self._local.checkpoint_manager
         self._queue = queue or CeleryQueue(chosen_broker(broker_url or self.settings.broker_url))
@@ -109,6 +112,9 @@ class DistributedProcessor:
         """
         if isinstance(doc_paths, str | os.PathLike):
             doc_paths = [doc_paths]
+        if self._local.rules.files_from == STANDARD_INPUT and not resume:
+            raise UsageError(problem="A distributed batch needs a list that can be read again: "
+                             "write it to a file for --files-from.")  # fmt: skip
         if not isinstance(doc_paths, Sequence):
             doc_paths = list(doc_paths)  # planned again by another process after a crash
         if resume and batch_id is None:
@@ -152,12 +158,13 @@ class DistributedProcessor:
             naming = Naming(merge.manifest.base_dir)
             sources = Sources(batch_id, naming, roots_of(merge.manifest, paths), prune=prune)
             await _in_thread(sources.check, merge.catalog)  # before anything is changed
+            source = SourcePaths.of(paths, merge.manifest, reads_list=True)
             coordinator = Coordinator(
                 merge,
                 shards,
                 self._queue,
                 plan(
-                    scan(paths),
+                    iter(Scan(source, source.rules)),
                     naming,
                     merge.catalog,
                     self.settings.shard_docs,
@@ -174,7 +181,7 @@ class DistributedProcessor:
             coordinator.listeners = self.listeners
             await _in_thread(self._queue.waiting)  # a broker that is not there is told now
             await _in_thread(coordinator.take_over_leftovers)
-            await self._drive(coordinator, merge, paths)
+            await self._drive(coordinator, merge, source)
             status = BatchStatus.FINISHED
             if self._is_cancelled:
                 status = BatchStatus.CANCELLED
@@ -184,13 +191,13 @@ class DistributedProcessor:
                 await _in_thread(shards.delete_all)
             return report.to_dict()
 
-    async def _drive(self, coordinator: Coordinator, merge: Merge, paths: Sequence[Any]) -> None:
+    async def _drive(self, coordinator: Coordinator, merge: Merge, source: SourcePaths) -> None:
         progress = ProgressTracker(merge.state.total_docs, merge.manifest.batch_id)
         progress.callbacks.extend(self.progress_callbacks)
         state = merge.state
         progress.start_from(state.processed_docs, state.failed_docs + state.skipped_docs)
         loop = asyncio.get_running_loop()
-        counting = loop.run_in_executor(None, lambda: sum(1 for _ in scan(paths)))
+        counting = loop.run_in_executor(None, source.count)
         counting.add_done_callback(lambda task: _note_total(task, merge, progress))
         try:
             is_done = False

@@ -134,7 +134,7 @@ class BatchProcessor:
         self._work = work
         # The paths of other work than indexing need not be files.
         self._reads_files = work is None or bool(getattr(work, "reads_files", False))
-        self._rules = rules or ScanRules()
+        self.rules = rules or ScanRules()
         self._faults = faults
         self._runs: dict[str, BatchRun] = {}
         self.progress_callbacks: list[ProgressCallback] = []
@@ -253,13 +253,13 @@ class BatchProcessor:
             chunk_overlap_chars=self.settings.chunk_overlap_chars,
             chunker=self._chunker or self.settings.chunker,
             steps=self.settings.steps if self._step_names is None else self._step_names,
-            scan=self._rules,
+            scan=self.rules,
         )
         open_chunker(manifest.chunker)  # a broken plugin leaves no batch behind
         open_steps(manifest.steps if self._steps is None else self._steps, 1)
         if manager.keyring.current is not None:
             check_encryptable(manifest.store)
-        total = known_total(paths, self._rules, reads_files=self._reads_files)
+        total = known_total(paths, self.rules, reads_files=self._reads_files)
         return manager.create(manifest, total)
 
     async def _open(
