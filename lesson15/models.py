@@ -29,11 +29,34 @@ class BatchStatus(StrEnum):
     FINISHED = "finished"
 
 
+@dataclass(frozen=True, slots=True)
+class ScanRules:
+    """Which files of a folder are documents; files that are named one by one always are.
+
+    Hidden files, lock files of editors (``~$x.docx``) and ``node_modules`` never are. Patterns are
+    those of ``.gitignore``, relative to the folder that is scanned.
+
+    Attributes:
+        include: take only files that one of these patterns matches; all if there is none.
+        exclude: leave out files and folders that one of these patterns matches.
+        gitignore: leave out what the ``.gitignore`` files say, as git does.
+        files_from: a file with a list of further paths, one a line.
+        null_separated: paths in that list end with a NUL instead of a newline.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    gitignore: bool = False
+    files_from: str | None = None
+    null_separated: bool = False
+
+
 @dataclass(slots=True)
 class BatchState:
     """The counts of a batch, as its checkpoint keeps them.
 
-    ``current_progress`` is a percentage from 0 to 100; times are seconds since the epoch (UTC).
+    ``total_docs`` is 0 while the documents are still being counted. ``current_progress`` is a
+    percentage from 0 to 100, and 0 until then. Times are seconds since the epoch (UTC).
     """
 
     batch_id: str
@@ -78,6 +101,7 @@ class ProcessingResult:
 class ProgressInfo:
     """One reading of a batch's progress.
 
+    ``total`` is 0, and ``progress_percent`` too, while the documents are still being counted;
     ``eta`` is the estimated number of seconds left, None while nothing can be estimated;
     ``rate`` is documents a second over the recent past; ``updated_at`` is epoch seconds.
     """
@@ -102,8 +126,39 @@ class Failure:
 
 
 @dataclass(slots=True)
+class RunSummary:
+    """What one run did, as opposed to where the batch stands after it.
+
+    Attributes:
+        new: documents that were done and that the index did not have.
+        updated: documents that were done again, as their content had changed.
+        unchanged: documents that were left as they were, failed ones among them.
+        dropped: documents that left the batch, as their files are gone.
+        failed: documents that failed.
+        skipped: documents that were skipped, as there was no such file.
+        hidden: documents that could not be seen or read, and were kept as they were.
+        unsupported: files that were passed over, by suffix ("" for none).
+        seconds: how long the run took, with recovery and saving the index.
+    """
+
+    new: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    dropped: int = 0
+    failed: int = 0
+    skipped: int = 0
+    hidden: int = 0
+    unsupported: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
 class BatchReport:
-    """The result of a run, with the keys of the CLI's ``--json`` object."""
+    """The result of a run, with the keys of the CLI's ``--json`` object.
+
+    ``run`` is what this run did, None where that was not counted; the other counts, and
+    ``seconds``, are of the batch, over all its runs.
+    """
 
     batch_id: str
     total_docs: int
@@ -115,6 +170,7 @@ class BatchReport:
     failures: list[Failure] = field(default_factory=list)
     status: BatchStatus = BatchStatus.FINISHED
     error: str | None = None
+    run: RunSummary | None = None
 
     @classmethod
     def of(
@@ -123,6 +179,7 @@ class BatchReport:
         status: BatchStatus,
         failures: list[Failure],
         error: str | None = None,
+        run: RunSummary | None = None,
     ) -> BatchReport:
         """The report of a run that ended with ``status`` and left ``state``."""
         return cls(
@@ -136,6 +193,7 @@ class BatchReport:
             failures=failures,
             status=status,
             error=error,
+            run=run,
         )
 
     def to_dict(self) -> dict[str, Any]:

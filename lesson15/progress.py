@@ -15,13 +15,15 @@ log = get_logger(__name__)
 
 _WINDOW_SECONDS = 30.0
 _SAMPLE_SECONDS = 0.25
+_LEAST_SECONDS = 1.0  # a rate over less than that is chance
 
 
 class ProgressTracker:
     """Counts documents and estimates the rest from the recent rate.
 
     Args:
-        total_items: documents in the batch; may be corrected while it runs.
+        total_items: documents in the batch, 0 if that is not known yet; may be corrected while it
+            runs.
         batch_id: for the callbacks.
         clock: seconds, monotonic; for tests.
 
@@ -57,7 +59,7 @@ class ProgressTracker:
         now = self._clock()
         if now - self._samples[-1][0] >= _SAMPLE_SECONDS:
             self._samples.append((now, self._worked))
-            while now - self._samples[0][0] > _WINDOW_SECONDS:
+            while len(self._samples) > 2 and now - self._samples[1][0] >= _WINDOW_SECONDS:
                 self._samples.popleft()
         if self.callbacks:
             self._tell()
@@ -77,14 +79,18 @@ class ProgressTracker:
 
     @property
     def rate(self) -> float:
-        """Documents a second over the last half minute; 0 before the first document."""
+        """Documents a second over the last half minute; 0 in the first second, and before the first
+        document.
+        """
         then, count = self._samples[0]
         elapsed = self._clock() - then
-        return (self._worked - count) / elapsed if elapsed > 0 else 0.0
+        return (self._worked - count) / elapsed if elapsed >= _LEAST_SECONDS else 0.0
 
     @property
     def eta_seconds(self) -> float | None:
-        """Estimated seconds left; 0 when done, None while there is no rate to go by."""
+        """Estimated seconds left; 0 when done, None while there is no rate or total to go by."""
+        if not self.total_items:
+            return None
         left = max(0, self.total_items - self.completed_items - self.failed_items)
         if not left:
             return 0.0

@@ -25,25 +25,25 @@ def progress_bar(processor: Any, *, is_shown: bool) -> Iterator[None]:
         yield
         return
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f} docs/s"),
+        TextColumn("{task.fields[rate]} docs/s"),
         TextColumn("{task.fields[failed]} failed"),
         TimeElapsedColumn(),
         TextColumn("ETA {task.fields[eta]}"),
         console=Console(stderr=True),
         transient=True,
     )
-    task = progress.add_task("starting", total=None, rate=0.0, failed=0, eta="?")
+    task = progress.add_task("starting", total=None, rate="?", failed=0, eta="?")
 
     def show(info: ProgressInfo) -> None:
         progress.update(
             task,
-            description=info.batch_id,
+            description=info.batch_id if info.total else f"{info.batch_id} (counting)",
             total=info.total or None,
             completed=info.completed + info.failed,
-            rate=info.rate,
+            rate=f"{info.rate:.1f}" if info.rate else "?",
             failed=info.failed,
             eta="?" if info.eta is None else f"{info.eta:.0f} s",
         )

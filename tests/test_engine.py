@@ -26,6 +26,7 @@ from lesson15.errors import (
     CorruptCheckpointError,
     InvalidResultError,
     SettingsMismatchError,
+    SourcesMissingError,
     StorageError,
     UsageError,
 )
@@ -75,6 +76,8 @@ async def test_resume_of_a_finished_batch_changes_nothing(
     before = {path.name: path.read_bytes() for path in (state / "b").iterdir()}
     second = await make(embedder=None).resume_batch("b")
     after = {path.name: path.read_bytes() for path in (state / "b").iterdir()}
+    assert first.pop("run")["new"] == 10
+    assert second.pop("run")["unchanged"] == 12
     assert first == second
     for name in ("journal.log", "segment.bin", "checkpoint.json", "index.faiss"):
         assert before[name] == after[name]
@@ -111,7 +114,10 @@ async def test_everything_vanished(docs: Path, state: Path, make: Make) -> None:
     await make().process_batch([docs], "b")
     for path in docs.iterdir():
         path.unlink()
-    report = await make(interval=1).resume_batch("b")
+    with pytest.raises(SourcesMissingError, match="all of 10 documents"):
+        await make(interval=1).resume_batch("b")
+    assert CheckpointManager(state).open("b").state.processed_docs == 10
+    report = await make(interval=1).resume_batch("b", prune=True)
     assert (report["total_docs"], report["chunks"]) == (0, 0)
     assert verify("b", state).is_clean
 

@@ -54,7 +54,7 @@ def fold(state: BatchState, event: Event) -> BatchState:
         case _:
             return state
     settled = state.processed_docs + state.failed_docs + state.skipped_docs
-    if settled > state.total_docs:
+    if settled > state.total_docs > 0:  # 0 stands for a total that is not known yet
         state.total_docs = settled
     state.current_progress = 100.0 * settled / state.total_docs if state.total_docs else 0.0
     return state

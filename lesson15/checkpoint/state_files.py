@@ -22,7 +22,7 @@ from lesson15.checkpoint.journal import Position
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.migrations import SCHEMA_VERSION, migrate
 from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
-from lesson15.models import BatchState
+from lesson15.models import BatchState, ScanRules
 
 _STATE = TypeAdapter(BatchState)
 _STATE_FIELDS = [field.name for field in fields(BatchState)]
@@ -70,6 +70,7 @@ class Manifest(BaseModel):
     chunk_overlap_chars: int
     chunker: str = "default"
     steps: tuple[str, ...] = ()
+    scan: ScanRules = ScanRules()
 
 
 def encode(content: dict[str, Any]) -> bytes:

@@ -134,14 +134,18 @@ class StoredBatch:
     def status(self) -> dict[str, Any]:
         """What is shown of the batch, the same by every interface, as JSON-ready values.
 
-        ``status`` is "interrupted" where a batch was killed; ``eta`` is in seconds, None while
-        nothing can be estimated; the rest is as in :class:`lesson15.models.BatchState`.
+        ``status`` is "interrupted" where a batch was killed; ``total_docs`` is 0 while documents
+        are still being counted; ``eta`` is in seconds, None while nothing can be estimated; the
+        rest is as in :class:`lesson15.models.BatchState`.
         """
         state = self.state
         is_killed = state.status is BatchStatus.RUNNING and not self.is_live
         left = state.total_docs - state.settled_docs
+        is_counted = state.total_docs or state.status is BatchStatus.FINISHED
         eta = None
-        if not left:
+        if not is_counted:
+            pass
+        elif left <= 0:
             eta = 0.0
         elif self.is_live and state.settled_docs and state.last_checkpoint:
             eta = left * (state.last_checkpoint - state.start_time) / state.settled_docs

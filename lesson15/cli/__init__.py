@@ -16,6 +16,7 @@ from lesson15.cli import (  # noqa: F401 - importing them registers their comman
     keys,
     lab,
     replay,
+    reports,
     serve,
     views,
     workers,
@@ -23,6 +24,7 @@ from lesson15.cli import (  # noqa: F401 - importing them registers their comman
 from lesson15.cli.common import ExitCode, app
 from lesson15.errors import EmbeddingModelError, StorageError, UsageError
 from lesson15.logs import log_to_stderr
+from lesson15.terminal import printable
 
 __all__ = ["app", "main"]
 
@@ -67,10 +69,10 @@ def main() -> None:
         with _logs():
             app()
     except UsageError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {printable(error)}", file=sys.stderr)
         sys.exit(ExitCode.USAGE)
     except (StorageError, EmbeddingModelError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {printable(error)}", file=sys.stderr)
         sys.exit(ExitCode.RESUMABLE)
     except ValidationError as error:
         prefix = "LESSON15_SERVICE_" if error.title == "ServiceSettings" else "LESSON15_"

@@ -24,19 +24,28 @@ from lesson15.cli.common import (
     state_folder,
 )
 from lesson15.cli.faults import Faults, faults_of
+from lesson15.cli.reports import print_report
+from lesson15.cli.sources import (
+    Exclude,
+    FilesFrom,
+    Gitignore,
+    Include,
+    NullSeparated,
+    check_sources,
+    list_again,
+    rules_of,
+)
 from lesson15.cli.workers import distributed_processor
-from lesson15.documents.loaders import supported_types
-from lesson15.documents.scan import check_paths, scan
 from lesson15.errors import (
     EmbeddingModelError,
     Lesson15Error,
-    NoDocumentsError,
     StorageError,
     UsageError,
 )
-from lesson15.models import BatchReport, BatchState, BatchStatus
+from lesson15.models import BatchReport, BatchState, BatchStatus, ScanRules
 from lesson15.notifications import BatchEnded, check_notifiers, notify
 from lesson15.settings import Settings
+from lesson15.terminal import printable
 
 if TYPE_CHECKING:
     from lesson15.distributed import DistributedProcessor
@@ -48,7 +57,9 @@ if TYPE_CHECKING:
 
 @app.command()
 def run(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files or folders.")],
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH...", help="Files or folders.")
+    ] = None,
     batch_id: Annotated[str | None, typer.Option(help="Name of the batch.")] = None,
     state_dir: StateDir = None,
     max_concurrent: MaxConcurrent = None,
@@ -69,6 +80,11 @@ def run(
         list[str] | None,
         typer.Option(help="Plugin that chunks go through before the model; may be repeated."),
     ] = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    gitignore: Gitignore = False,
+    files_from: FilesFrom = None,
+    null_separated: NullSeparated = False,
     faults: Faults = None,
     distributed: Annotated[
         bool, typer.Option("--distributed", help="Have workers do it (lesson15 worker).")
@@ -82,9 +98,8 @@ def run(
         settings = settings.model_copy(update={"chunker": chunker})
     if step:
         settings = settings.model_copy(update={"steps": tuple(step)})
-    check_paths(paths)
-    if next(scan(paths), None) is None:
-        raise NoDocumentsError(paths=", ".join(paths), types=supported_types())
+    rules = rules_of(include, exclude, gitignore, files_from, null_separated)
+    paths = check_sources(paths, rules)
     from lesson15.engine.processor import new_batch_id
 
     batch_id = batch_id or new_batch_id()
@@ -94,9 +109,11 @@ def run(
         raise _faults_are_local()
     limits = state_dir, max_concurrent, checkpoint_interval
     processor: Processor = (
-        distributed_processor(broker, *limits, embedder, store, settings)
+        distributed_processor(broker, *limits, embedder, store, settings, rules)
         if distributed
-        else _processor(settings, *limits, faults_of(faults, state_dir, batch_id), embedder, store)
+        else _processor(
+            settings, *limits, faults_of(faults, state_dir, batch_id), embedder, store, rules
+        )
     )
     _drive(processor, batch_id, processor.process_batch(paths, batch_id), as_json)
 
@@ -109,6 +126,11 @@ def resume(
     checkpoint_interval: Interval = None,
     broker: Broker = None,
     faults: Faults = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Drop documents that are gone, however many they are.")
+    ] = False,
+    files_from: FilesFrom = None,
+    null_separated: NullSeparated = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a batch; a finished one is only looked over for changed files."""
@@ -120,7 +142,12 @@ def resume(
         processor = distributed_processor(broker, *limits)
     else:
         processor = _processor(Settings(), *limits, faults_of(faults, state_dir, batch_id))
-    _drive(processor, batch_id, processor.resume_batch(batch_id), as_json)
+    if files_from is None:
+        work = processor.resume_batch(batch_id, prune=prune)
+    else:
+        listed = list_again(files_from, null_separated)
+        work = processor.process_batch(listed, batch_id, resume=True, prune=prune)
+    _drive(processor, batch_id, work, as_json)
 
 
 @app.command("retry-failed")
@@ -146,6 +173,7 @@ def _processor(
     faults: FaultPlan | FaultControl | None,
     embedder: str | None = None,
     store: str | None = None,
+    rules: ScanRules | None = None,
 ) -> BatchProcessor:
     from lesson15.engine.processor import BatchProcessor
 
@@ -157,6 +185,7 @@ def _processor(
         store=store,
         settings=settings,
         faults=faults,
+        rules=rules,
     )
 
 
@@ -189,7 +218,8 @@ def _drive(processor: Processor, batch_id: str, work: Any, as_json: bool) -> NoR
     _print_report(report, as_json, _resume_hint(processor, batch_id))
     if report["status"] not in (BatchStatus.FINISHED, BatchStatus.RUNNING):
         raise typer.Exit(ExitCode.RESUMABLE)
-    is_clean = not report["failed_docs"] and not report["skipped_docs"]
+    hidden = report["run"]["hidden"] if report["run"] else 0
+    is_clean = not report["failed_docs"] and not report["skipped_docs"] and not hidden
     raise typer.Exit(ExitCode.DONE if is_clean else ExitCode.FAILURES)
 
 
@@ -208,17 +238,8 @@ def _resume_hint(processor: Processor, batch_id: str) -> str:
 def _print_report(report: dict[str, Any], as_json: bool, hint: str) -> None:  # noqa: FBT001, RUF100 - internal
     if as_json:
         print_json(report)
-        return
-    print(
-        f"{report['batch_id']}: {report['status']}, {report['processed_docs']} of "
-        f"{report['total_docs']} documents done ({report['chunks']} chunks), "
-        f"{report['failed_docs']} failed, {report['skipped_docs']} skipped, "
-        f"{report['seconds']:.1f} s"
-    )
-    for failure in report["failures"]:
-        print(f"  {failure['error']} (attempts: {failure['attempts']})")
-    if report["status"] != BatchStatus.FINISHED:
-        print(f"To go on: {hint}")
+    else:
+        print_report(report, hint)
 
 
 def _print_aborted(
@@ -228,7 +249,7 @@ def _print_aborted(
     as_json: bool,  # noqa: FBT001, RUF100 - internal
 ) -> None:
     hint = _resume_hint(processor, batch_id)
-    print(f"Aborted: {error}\nTo go on: {hint}", file=sys.stderr)
+    print(f"Aborted: {printable(error)}\nTo go on: {printable(hint)}", file=sys.stderr)
     found = processor.checkpoint_manager.try_open(batch_id)
     state = found.state if isinstance(found, StoredBatch) else BatchState(batch_id)
     report = BatchReport.of(state, BatchStatus.ABORTED, [], str(error)).to_dict()

@@ -32,10 +32,10 @@ StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Folder of al
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="Batch id.")]
 MaxConcurrent = Annotated[
-    int | None, typer.Option(min=1, help="Documents in work at once [default: 10].")
+    int | None, typer.Option(min=1, help="Documents in work at once, 10 by default.")
 ]
 Interval = Annotated[
-    int | None, typer.Option(min=1, help="Documents between two checkpoints [default: 10].")
+    int | None, typer.Option(min=1, help="Documents between two checkpoints, 10 by default.")
 ]
 Broker = Annotated[
     str | None,

@@ -12,6 +12,7 @@ from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.cli.common import AsJson, BatchId, ExitCode, StateDir, app, print_json, state_folder
 from lesson15.errors import BatchKeyError, InvalidKeyError
 from lesson15.models import SearchHit
+from lesson15.terminal import printable
 
 
 @app.command()
@@ -24,11 +25,18 @@ def status(batch_id: BatchId, state_dir: StateDir = None, as_json: AsJson = Fals
     if as_json:
         print_json(view)
     else:
+        share = f"{view['progress_percent']:.1f} % of {view['total_docs']} documents"
+        if is_counting(view):
+            share = "documents are still being counted"
         print(
-            f"{batch_id}: {view['status']}, {view['progress_percent']:.1f} % of "
-            f"{view['total_docs']} documents; {view['processed_docs']} done, "
+            f"{batch_id}: {view['status']}, {share}; {view['processed_docs']} done, "
             f"{view['failed_docs']} failed, {view['skipped_docs']} skipped"
         )
+
+
+def is_counting(view: dict[str, Any]) -> bool:
+    """Whether it is not known yet how many documents a batch has."""
+    return not view.get("total_docs", 1) and view["status"] not in ("finished", "damaged")
 
 
 @app.command("list")
@@ -51,9 +59,11 @@ def list_batches(state_dir: StateDir = None, as_json: AsJson = False) -> None:
 
     table = Table("batch", "status", "done", "failed", "skipped", "total")
     for batch in batches:
-        counts = (str(batch.get(name, "?")) for name in (
-            "processed_docs", "failed_docs", "skipped_docs", "total_docs"))  # fmt: skip
-        table.add_row(batch["batch_id"], batch["status"], *counts)
+        counts = [str(batch.get(name, "?")) for name in (
+            "processed_docs", "failed_docs", "skipped_docs", "total_docs")]  # fmt: skip
+        if is_counting(batch):
+            counts[-1] = "counting"
+        table.add_row(printable(batch["batch_id"]), batch["status"], *counts)
     Console().print(table)
 
 
@@ -79,7 +89,8 @@ def search(
         return
     for hit in hits:
         excerpt = " ".join(hit.text.split())
-        print(f"{hit.score:.3f}  {hit.doc_id} ({_place(hit)})\n       {excerpt[:160]}")
+        print(f"{hit.score:.3f}  {printable(f'{hit.doc_id} ({_place(hit)})')}")
+        print(f"       {printable(excerpt[:160])}")
 
 
 def _place(hit: SearchHit) -> str:
@@ -107,7 +118,7 @@ def verify(batch_id: BatchId, state_dir: StateDir = None, as_json: AsJson = Fals
             + ("clean" if result.is_clean else f"{len(result.faults)} faults")
         )
         for fault in result.faults:
-            print(f"  {fault}")
+            print(f"  {printable(fault)}")
     raise typer.Exit(ExitCode.DONE if result.is_clean else ExitCode.FAILURES)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lesson15.cli.common import Broker, StateDir, app, state_folder
+from lesson15.models import ScanRules
 from lesson15.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def distributed_processor(
     embedder: str | None = None,
     store: str | None = None,
     settings: Settings | None = None,
+    rules: ScanRules | None = None,
 ) -> DistributedProcessor:
     """The processor of a batch that workers do."""
     from lesson15.distributed import DistributedProcessor
@@ -55,4 +57,5 @@ def distributed_processor(
         embedder=embedder,
         store=store,
         settings=settings,
+        rules=rules,
     )

@@ -17,16 +17,18 @@ from lesson15.distributed.merge import Merge
 from lesson15.distributed.plan import plan
 from lesson15.distributed.queue import CeleryQueue, ShardQueue, ShardTask, chosen_broker
 from lesson15.distributed.shards import Shards
-from lesson15.documents.scan import scan
+from lesson15.documents.scan import Scan
 from lesson15.engine.feed import Naming
-from lesson15.engine.processor import BatchProcessor, Paths, new_batch_id
+from lesson15.engine.processor import BatchProcessor, new_batch_id
+from lesson15.engine.source_paths import STANDARD_INPUT, Paths, SourcePaths, begun_with, roots_of
+from lesson15.engine.sources import Sources
 from lesson15.errors import (
     BatchExistsError,
     BatchNotFoundError,
     CheckpointWriteError,
     UsageError,
 )
-from lesson15.models import BatchStatus
+from lesson15.models import BatchStatus, ScanRules
 from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.settings import Settings
 
@@ -48,6 +50,7 @@ class DistributedProcessor:
         store: "faiss" or "chroma".
         settings: everything else; the environment (``LESSON15_*``) by default.
         queue: another way to reach workers, for tests.
+        rules: which files of a folder are documents; they hold for the whole life of a new batch.
 
     Example:
         >>> processor = DistributedProcessor("redis://localhost", state_dir="/mnt/state")
@@ -65,6 +68,7 @@ class DistributedProcessor:
         store: str | None = None,
         settings: Settings | None = None,
         queue: ShardQueue | None = None,
+        rules: ScanRules | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self._local = BatchProcessor(
@@ -74,6 +78,7 @@ class DistributedProcessor:
             embedder=embedder,
             store=store,
             settings=self.settings,
+            rules=rules,
         )
         self.checkpoint_manager = self._local.checkpoint_manager
         self._queue = queue or CeleryQueue(chosen_broker(broker_url or self.settings.broker_url))
@@ -86,7 +91,12 @@ class DistributedProcessor:
         self._is_cancelled = True
 
     async def process_batch(
-        self, doc_paths: Paths, batch_id: str | None = None, resume: bool = False
+        self,
+        doc_paths: Paths,
+        batch_id: str | None = None,
+        resume: bool = False,
+        *,
+        prune: bool = False,
     ) -> dict[str, Any]:
         """Process ``doc_paths`` (files or folders that every worker sees) and return the report.
 
@@ -95,11 +105,16 @@ class DistributedProcessor:
 
         Raises:
             UsageError: an unknown, existing or locked batch.
+            SourcesMissingError: documents may be lost that are only out of sight; ``prune`` drops
+                them.
             BrokerUnavailableError: the broker cannot be reached; resume goes on.
             StorageError: the shared storage is at fault; resume goes on.
         """
         if isinstance(doc_paths, str | os.PathLike):
             doc_paths = [doc_paths]
+        if self._local.rules.files_from == STANDARD_INPUT and not resume:
+            raise UsageError(problem="A distributed batch needs a list that can be read again: "
+                             "write it to a file for --files-from.")  # fmt: skip
         if not isinstance(doc_paths, Sequence):
             doc_paths = list(doc_paths)  # planned again by another process after a crash
         if resume and batch_id is None:
@@ -117,36 +132,40 @@ class DistributedProcessor:
             with batch_lock(folder):
                 if not resume:
                     self._local.create(batch_id, doc_paths)
-                report = await self._run(
-                    batch_id, doc_paths, Shards(folder, self.checkpoint_manager.keyring)
-                )
+                shards = Shards(folder, self.checkpoint_manager.keyring)
+                report = await self._run(batch_id, doc_paths, shards, prune=prune)
         except OSError as error:
             raise CheckpointWriteError(path=error.filename or folder.root, detail=error) from error
         if resume and report["status"] == BatchStatus.FINISHED:
             # What changed or vanished since it was settled is seen to here, as in any resume.
-            return await self._local.process_batch(doc_paths, batch_id, resume=True)
+            return await self._local.process_batch(doc_paths, batch_id, resume=True, prune=prune)
         return report
 
-    async def resume_batch(self, batch_id: str) -> dict[str, Any]:
+    async def resume_batch(self, batch_id: str, *, prune: bool = False) -> dict[str, Any]:
         """As ``process_batch(..., resume=True)``, on the sources that the batch began with."""
         manifest = self.checkpoint_manager.open(batch_id).manifest
-        naming = Naming(manifest.base_dir)
-        paths = [naming.path(source) for source in manifest.sources or []]
-        return await self.process_batch(list(filter(os.path.exists, paths)), batch_id, resume=True)
+        paths = begun_with(manifest, prune=prune)
+        return await self.process_batch(paths, batch_id, resume=True, prune=prune)
 
-    async def _run(self, batch_id: str, paths: Sequence[Any], shards: Shards) -> dict[str, Any]:
+    async def _run(
+        self, batch_id: str, paths: Sequence[Any], shards: Shards, *, prune: bool
+    ) -> dict[str, Any]:
         started = time.monotonic()
         async with AsyncExitStack() as stack:
             shards.prepare()
             merge = await Merge.open(self.checkpoint_manager, batch_id)
             stack.push_async_callback(merge.aclose)
+            naming = Naming(merge.manifest.base_dir)
+            sources = Sources(batch_id, naming, roots_of(merge.manifest, paths), prune=prune)
+            await _in_thread(sources.check, merge.catalog)  # before anything is changed
+            source = SourcePaths.of(paths, merge.manifest, reads_list=True)
             coordinator = Coordinator(
                 merge,
                 shards,
                 self._queue,
                 plan(
-                    scan(paths),
-                    Naming(merge.manifest.base_dir),
+                    iter(Scan(source, source.rules)),
+                    naming,
                     merge.catalog,
                     self.settings.shard_docs,
                     least_docs=2 * self._local.max_concurrent,
@@ -162,7 +181,7 @@ class DistributedProcessor:
             coordinator.listeners = self.listeners
             await _in_thread(self._queue.waiting)  # a broker that is not there is told now
             await _in_thread(coordinator.take_over_leftovers)
-            await self._drive(coordinator, merge, paths)
+            await self._drive(coordinator, merge, source)
             status = BatchStatus.FINISHED
             if self._is_cancelled:
                 status = BatchStatus.CANCELLED
@@ -172,13 +191,13 @@ class DistributedProcessor:
                 await _in_thread(shards.delete_all)
             return report.to_dict()
 
-    async def _drive(self, coordinator: Coordinator, merge: Merge, paths: Sequence[Any]) -> None:
+    async def _drive(self, coordinator: Coordinator, merge: Merge, source: SourcePaths) -> None:
         progress = ProgressTracker(merge.state.total_docs, merge.manifest.batch_id)
         progress.callbacks.extend(self.progress_callbacks)
         state = merge.state
         progress.start_from(state.processed_docs, state.failed_docs + state.skipped_docs)
         loop = asyncio.get_running_loop()
-        counting = loop.run_in_executor(None, lambda: sum(1 for _ in scan(paths)))
+        counting = loop.run_in_executor(None, source.count)
         counting.add_done_callback(lambda task: _note_total(task, merge, progress))
         try:
             is_done = False

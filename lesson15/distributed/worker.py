@@ -92,7 +92,8 @@ class ShardWorker:
         paths = [naming.path(doc_id) for doc_id in manifest.sources or []]
         interval = task.lease_seconds / _BEATS_A_LEASE
         with _Heart(shards, shard_id, lease, interval, on_lost=processor.cancel):
-            self._runner.run(processor.process_batch(paths, shard_id, resume=True))
+            # What is missing is judged by the batch itself, when it is whole.
+            self._runner.run(processor.process_batch(paths, shard_id, resume=True, prune=True))
         shards.renew(shard_id, replace(lease, has_ended=True))
 
     def _work(self, manifest: Manifest, max_concurrent: int) -> DocumentWork:

@@ -49,15 +49,17 @@ def canonical_name(name: str) -> str:
     return name
 
 
-def dimensions_of(name: str) -> int:
-    """The vector length of the embedder called ``name``, without loading its model if it can.
+def dimensions_of(embedder: str | Embedder) -> int:
+    """The vector length of ``embedder``, without loading the model of a name if that can be.
 
     Raises:
         UnknownNameError, EmbedderNameError: there is none, or its service does not answer.
         PluginError: the plugin is broken.
         EmbeddingModelError: the folder's model is damaged.
     """
-    name = canonical_name(name)
+    if not isinstance(embedder, str):
+        return embedder.dimensions
+    name = canonical_name(embedder)
     if name in _DIMENSIONS:
         return _DIMENSIONS[name]
     if name.startswith(sentence.PREFIX):

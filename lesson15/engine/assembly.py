@@ -19,12 +19,13 @@ from lesson15.checkpoint.state_files import Manifest
 from lesson15.documents.chunkers import open_chunker
 from lesson15.documents.isolation import PROGRAM, ParserPool
 from lesson15.documents.parsed import ParseOptions
-from lesson15.embedding import Embedder, open_embedder
+from lesson15.embedding import Embedder, canonical_name, open_embedder
 from lesson15.embedding.batcher import MicroBatcher
 from lesson15.embedding.options import CallHooks, CallOptions
+from lesson15.engine.run import message_of
 from lesson15.engine.steps import ChunkStep, open_steps
 from lesson15.engine.work import DocumentWork, IndexingWork
-from lesson15.events import Event
+from lesson15.events import Event, ServiceBack, ServiceLost, now
 from lesson15.settings import Settings
 from lesson15.stores import VectorStore, open_store
 
@@ -106,6 +107,22 @@ class Assembly:
             else given
         )
         return self.faults.embedder(embedder) if self.faults else embedder
+
+
+def name_of_embedder(embedder: str | Embedder) -> str:
+    """The name that a manifest has for ``embedder``; raises UnknownNameError."""
+    return canonical_name(embedder) if isinstance(embedder, str) else embedder.name
+
+
+def hooks_of(
+    service: str, note: Callable[[Event], None], on_pressure: Callable[[Exception], None]
+) -> CallHooks:
+    """Puts outages of ``service``, the embedder, on record by ``note``."""
+    return CallHooks(
+        on_outage=lambda error: note(ServiceLost(service, message_of(error), now())),
+        on_recovery=lambda seconds: note(ServiceBack(service, round(seconds, 3), now())),
+        on_pressure=on_pressure,
+    )
 
 
 def with_faults(

@@ -17,6 +17,7 @@ from lesson15.models import BatchState, Failure, SearchHit
 
 if TYPE_CHECKING:
     from lesson15.embedding import Embedder
+    from lesson15.engine.dead_letters import DeadLetter
     from lesson15.engine.searching import Searcher
     from lesson15.engine.verify import Verification
 
@@ -125,6 +126,12 @@ class Batch:
         with closing(self._stored.use(Catalog.snapshot)) as catalog:
             stop = None if limit is None else offset + limit
             return catalog.failures()[offset:stop]
+
+    def dead_letters(self) -> Iterator[DeadLetter]:
+        """Its dead-letter list with what to do about each entry, one at a time."""
+        from lesson15.engine.dead_letters import dead_letters  # numpy
+
+        return dead_letters(self._stored)
 
     def search(self, text: str, k: int = 5, embedder: Embedder | None = None) -> list[SearchHit]:
         """The ``k`` chunks nearest to ``text``, best first; see :class:`Searcher`."""

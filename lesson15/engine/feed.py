@@ -20,7 +20,7 @@ from lesson15.events import DocSettled, Event
 from lesson15.stores.catalog import Catalog
 
 ReadFingerprint = Callable[[str], list[int] | None]
-"""Reads size and times of a file, to see whether it changed; None if it is not there."""
+"""Reads size and times of a file, to see whether it changed; None if it cannot be seen."""
 
 _SLICE = 256
 _ENCODED = "//"
@@ -67,7 +67,7 @@ def is_utf8(text: str) -> bool:
 
 
 def file_fingerprint(path: str) -> list[int] | None:
-    """Size and times of the file at ``path``, None if it is not there."""
+    """Size and times of the file at ``path``, None if it cannot be seen."""
     try:
         return Fingerprint.of(path).to_list()
     except OSError:
@@ -140,7 +140,9 @@ class Feed:
     def _needs_work(self, verdict: DocSettled) -> bool:
         if self._is_forced:
             return True
-        return self._fingerprint(self.naming.path(verdict.doc_id)) != verdict.fingerprint
+        found = self._fingerprint(self.naming.path(verdict.doc_id))
+        # What is gone or hidden is judged elsewhere: see lesson15.engine.sources.
+        return found is not None and found != verdict.fingerprint
 
     def committed(self, events: Iterable[Event]) -> None:
         """Forget documents that the catalogue now knows."""

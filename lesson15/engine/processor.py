@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +18,16 @@ from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.state_files import Manifest, make_folder
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.documents.chunkers import check_chunker, open_chunker
-from lesson15.documents.scan import scan
-from lesson15.embedding import Embedder, canonical_name, check_embedder, dimensions_of
-from lesson15.embedding.options import CallHooks
-from lesson15.engine.assembly import Assembly, with_faults
+from lesson15.embedding import Embedder, check_embedder, dimensions_of
+from lesson15.engine.assembly import Assembly, hooks_of, name_of_embedder, with_faults
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
-from lesson15.engine.feed import Feed, Naming, file_fingerprint
+from lesson15.engine.feed import Feed, Naming
 from lesson15.engine.observers import Listener, Observers, ResultCallback
-from lesson15.engine.run import BatchRun, message_of
+from lesson15.engine.outcome import Tally
+from lesson15.engine.run import BatchRun
+from lesson15.engine.source_paths import Paths, SourcePaths, begun_with, known_total, roots_of
+from lesson15.engine.sources import Sources
+from lesson15.engine.stages import carry_out, paths_of
 from lesson15.engine.steps import ChunkStep, check_steps, name_of, open_steps
 from lesson15.engine.work import DocumentWork
 from lesson15.engine.writer import Writer
@@ -35,20 +37,17 @@ from lesson15.errors import (
     SettingsMismatchError,
     UsageError,
 )
-from lesson15.events import Event, ServiceBack, ServiceLost, now
-from lesson15.logs import batch_context, get_logger
-from lesson15.models import BatchReport, BatchState, BatchStatus
+from lesson15.events import Event
+from lesson15.logs import batch_context
+from lesson15.models import BatchReport, BatchState, BatchStatus, ScanRules
 from lesson15.progress import ProgressCallback, ProgressTracker
-from lesson15.recovery import ErrorRecoveryManager, classify
+from lesson15.recovery import ErrorRecoveryManager
 from lesson15.settings import Settings
 from lesson15.stores import check_encryptable, check_store
-from lesson15.stores.catalog import IN_TROUBLE, Catalog
+from lesson15.stores.catalog import Catalog
 
 if TYPE_CHECKING:
     from lesson15.faults import FaultControl, FaultPlan
-
-Paths = Iterable[str | os.PathLike[str]]
-log = get_logger(__name__)
 
 
 class BatchProcessor:
@@ -64,6 +63,7 @@ class BatchProcessor:
         chunker: "default" or the name of a plugin.
         steps: what is done to the chunks of a document before they are embedded, in order: names
             of plugins, or functions (see :mod:`lesson15.engine.steps`).
+        rules: which files of a folder are documents; they hold for the whole life of a new batch.
         settings: everything else; the environment (``LESSON15_*``) by default.
         work: what to do to a document instead of indexing it, for other uses of the engine; its
             paths are files, to be scanned and watched for changes, if ``work.reads_files`` is true.
@@ -103,6 +103,7 @@ class BatchProcessor:
         faults: FaultPlan | FaultControl | None = None,
         chunker: str | None = None,
         steps: Sequence[str | ChunkStep] | None = None,
+        rules: ScanRules | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.max_concurrent = max_concurrent
@@ -133,6 +134,9 @@ class BatchProcessor:
         self._embedder = embedder
         self._store = store
         self._work = work
+        # The paths of other work than indexing need not be files.
+        self._reads_files = work is None or bool(getattr(work, "reads_files", False))
+        self.rules = rules or ScanRules()
         self._faults = faults
         self._runs: dict[str, BatchRun] = {}
         self.progress_callbacks: list[ProgressCallback] = []
@@ -179,18 +183,26 @@ class BatchProcessor:
     # --- running ------------------------------------------------------------------------------
 
     async def process_batch(
-        self, doc_paths: Paths, batch_id: str | None = None, resume: bool = False
+        self,
+        doc_paths: Paths,
+        batch_id: str | None = None,
+        resume: bool = False,
+        *,
+        prune: bool = False,
     ) -> dict[str, Any]:
         """Process ``doc_paths`` (files, or folders to scan) and return the report.
 
         With ``resume`` the batch goes on from its checkpoint: settled documents that have not
-        changed are left alone, changed ones are done again, vanished ones leave the index.
+        changed are left alone, changed ones are done again, deleted ones leave the index. Where
+        more is missing than somebody deletes by hand, nothing is done unless ``prune`` allows it:
+        see :mod:`lesson15.engine.sources`.
 
         Returns:
             The keys of :class:`lesson15.models.BatchReport`.
 
         Raises:
             UsageError: an unknown, existing or locked batch, or settings that do not fit it.
+            SourcesMissingError: documents may be lost that are only out of sight.
             StorageError: the system is at fault (disk full, no permission); resume continues.
         """
         if isinstance(doc_paths, str | os.PathLike):
@@ -198,19 +210,15 @@ class BatchProcessor:
         if resume and batch_id is None:
             raise UsageError(problem="resume needs the batch_id of the batch to go on with.")
         batch_id = batch_id or new_batch_id()
-        return await self._open(batch_id, doc_paths, is_new=not resume)
+        return await self._open(
+            batch_id, doc_paths, is_new=not resume, prune=prune, reads_list=not resume
+        )
 
-    async def resume_batch(self, batch_id: str) -> dict[str, Any]:
+    async def resume_batch(self, batch_id: str, *, prune: bool = False) -> dict[str, Any]:
         """As ``process_batch(..., resume=True)``, on the sources that the batch began with."""
         manifest = self.checkpoint_manager.open(batch_id).manifest
-        if manifest.sources is None:
-            raise UsageError(
-                problem=f"Batch {batch_id!r} was fed by a stream: resume it with "
-                "process_batch(doc_paths, batch_id, resume=True)."
-            )
-        naming = Naming(manifest.base_dir)
-        paths = [naming.path(source) for source in manifest.sources]
-        return await self._open(batch_id, list(filter(os.path.exists, paths)))
+        paths = begun_with(manifest, prune=prune)
+        return await self._open(batch_id, paths, prune=prune, reads_list=True)
 
     async def retry_failed(self, batch_id: str) -> dict[str, Any]:
         """Work on the dead-letter list of ``batch_id`` again, and on nothing else."""
@@ -231,33 +239,40 @@ class BatchProcessor:
         if manager.folder(batch_id).has_batch:  # perhaps made while this process waited
             raise BatchExistsError(batch_id=batch_id, state_dir=manager.checkpoint_dir)
         embedder = self._embedder or self.settings.embedder
-        if isinstance(embedder, str):
-            name, dimensions = canonical_name(embedder), dimensions_of(embedder)
-        else:
-            name, dimensions = embedder.name, embedder.dimensions
         manifest = Manifest(
             batch_id=batch_id,
             created_at=datetime.now(UTC),
             base_dir=str(Path.cwd()),
             sources=[os.fspath(path) for path in paths] if isinstance(paths, Sequence) else None,
-            embedder=name,
-            dimensions=dimensions,
+            embedder=name_of_embedder(embedder),
+            dimensions=dimensions_of(embedder),
             store=self._store or self.settings.store,
             chunk_chars=self.settings.chunk_chars,
             chunk_overlap_chars=self.settings.chunk_overlap_chars,
             chunker=self._chunker or self.settings.chunker,
             steps=self.settings.steps if self._step_names is None else self._step_names,
+            scan=self.rules,
         )
         open_chunker(manifest.chunker)  # a broken plugin leaves no batch behind
         open_steps(manifest.steps if self._steps is None else self._steps, 1)
         if manager.keyring.current is not None:
             check_encryptable(manifest.store)
-        return manager.create(manifest, len(paths) if isinstance(paths, Sized) else 0)
+        total = known_total(paths, self.rules, reads_files=self._reads_files)
+        return manager.create(manifest, total)
 
     async def _open(
-        self, batch_id: str, paths: Paths | None, *, is_new: bool = False
+        self,
+        batch_id: str,
+        paths: Paths | None,
+        *,
+        is_new: bool = False,
+        prune: bool = False,
+        reads_list: bool = False,
     ) -> dict[str, Any]:
-        """Lock the batch, recover it, and run; ``paths`` None means its dead-letter list."""
+        """Lock the batch, recover it, and run.
+
+        ``paths`` None means its dead-letter list; ``reads_list`` adds the paths of its list.
+        """
         manager = self.checkpoint_manager
         folder = manager.folder(batch_id)
         if folder.has_batch == is_new:
@@ -276,7 +291,11 @@ class BatchProcessor:
                 self._embedder,
                 self._work,
                 steps=self._steps,
-                hooks=self._hooks(batch_id),
+                hooks=hooks_of(
+                    name_of_embedder(self._embedder or self.settings.embedder),
+                    lambda event: self._note(batch_id, event),
+                    lambda error: self._runs[batch_id].lower_limit(error),
+                ),
             )
             if self._faults is not None:
                 parts = with_faults(
@@ -296,9 +315,20 @@ class BatchProcessor:
             for look in self.writer_callbacks:
                 look(writer)
             work = parts.document_work(stack, manifest)
-            report = await self._run(stack, manifest, writer, work, observers, paths, is_new=is_new)
+            source = None
+            if paths is not None:
+                source = SourcePaths.of(paths, manifest, reads_list=reads_list)
+            sources = Sources(
+                batch_id, Naming(manifest.base_dir), roots_of(manifest, paths),
+                reads_files=self._reads_files, prune=prune,
+            )  # fmt: skip
+            tally = Tally(writer.state)
+            report = await self._run(
+                stack, manifest, writer, work, observers, source, sources, tally, is_new=is_new
+            )
             if report.status is BatchStatus.FINISHED:
                 await writer.save_index(lambda: parts.store(manifest, batch.folder, batch.cipher))
+            tally.stop()
             return report.to_dict()
 
     def _note(self, batch_id: str, event: Event) -> None:
@@ -309,22 +339,9 @@ class BatchProcessor:
         else:
             Observers(batch_id, self.listeners, []).tell(event)
 
-    def _hooks(self, batch_id: str) -> CallHooks:
-        """What calls of the embedder tell, for the record of the batch."""
-        name = self._embedder if isinstance(self._embedder, str) else self.settings.embedder
-        return CallHooks(
-            on_outage=lambda error: self._note(
-                batch_id, ServiceLost(name, message_of(error), now())
-            ),
-            on_recovery=lambda seconds: self._note(batch_id, ServiceBack(name, seconds, now())),
-            on_pressure=lambda error: self._runs[batch_id].lower_limit(error),
-        )
-
     def _check(self, manifest: Manifest) -> Manifest:
         """Raise SettingsMismatchError if what was asked for does not fit the batch."""
-        embedder = self._embedder
-        if embedder is not None:
-            embedder = canonical_name(embedder) if isinstance(embedder, str) else embedder.name
+        embedder = self._embedder and name_of_embedder(self._embedder)
         for name, stored, given in (
             ("embedder", manifest.embedder, embedder),
             ("store", manifest.store, self._store),
@@ -344,24 +361,19 @@ class BatchProcessor:
         writer: Writer,
         work: DocumentWork,
         observers: Observers,
-        paths: Paths | None,
+        source: SourcePaths | None,
+        sources: Sources,
+        tally: Tally,
         *,
         is_new: bool,
     ) -> BatchReport:
-        batch_id, status_before = manifest.batch_id, writer.state.status
+        """Work ``source`` off, or the dead-letter list if there is none."""
+        batch_id = manifest.batch_id
         catalog = Catalog(writer.files.folder.catalog, writer.files.cipher)
         stack.callback(catalog.close)
         naming = Naming(manifest.base_dir)
-        is_retry = paths is None
-        # The paths of other work than indexing need not be files.
-        reads_files = self._work is None or getattr(self._work, "reads_files", False)
-        fingerprint = file_fingerprint if reads_files else _no_fingerprint
-        source: Iterable[Any]
-        if paths is None:
-            source = (naming.path(event.doc_id) for event in catalog.scan(IN_TROUBLE))
-        else:
-            source = scan(paths) if reads_files else paths
-        feed = Feed(source, naming, catalog, fingerprint, is_forced=is_retry)
+        paths = paths_of(source, sources, naming, catalog)
+        feed = Feed(paths, naming, catalog, sources.fingerprint, is_forced=source is None)
         writer.on_commit.append(feed.committed)
         writer.on_commit.append(observers.tell_durable)
         limit = AdaptiveLimit(self.max_concurrent)
@@ -373,46 +385,12 @@ class BatchProcessor:
         progress.callbacks.extend(self.progress_callbacks)
         run = BatchRun(
             writer, feed, work, self.error_recovery, limit, monitor, progress, observers,
-            fingerprint,
+            sources, tally,
         )  # fmt: skip
         limit.on_change = run.note_limit
         self._runs[batch_id] = run
         stack.callback(self._runs.pop, batch_id)
-        if isinstance(paths, Sequence) and reads_files:
-            counter = asyncio.create_task(_count(paths, run))
-            stack.callback(counter.cancel)
-        try:
-            if is_retry:  # a file that is gone has not failed again
-                await run.remove_vanished("status = 'failed'")
-            await run.work_off()
-            if run.is_cancelled:
-                await run.finish(BatchStatus.CANCELLED)
-            else:
-                if not is_new and not is_retry and reads_files:
-                    await run.remove_vanished("status <> 'skipped'")
-                keeps = is_retry and status_before is not BatchStatus.FINISHED
-                await run.finish(status_before if keeps else BatchStatus.FINISHED)
-        except asyncio.CancelledError:
-            await run.finish(BatchStatus.CANCELLED)
-            raise
-        except Exception as error:
-            log.error(  # noqa: TRY400 - the caller gets the exception; the log gets one line
-                "batch aborted",
-                policy=classify(error).name,
-                error=str(error),
-            )
-            raise
-        failures = await writer.in_thread(writer.catalog.failures)
-        return BatchReport.of(writer.state, writer.state.status, failures)
-
-
-async def _count(paths: Paths, run: BatchRun) -> None:
-    """Count the source in a thread, for percentages and ETA."""
-    run.note_total(await asyncio.to_thread(lambda: sum(1 for _ in scan(paths))))
-
-
-def _no_fingerprint(_path: str) -> None:
-    """The fingerprint of what is no file."""
+        return await carry_out(run, observers, source, paths, sources, tally, is_new=is_new)
 
 
 def new_batch_id() -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
-from lesson15.engine.feed import Feed, ReadFingerprint
+from lesson15.engine.feed import Feed
 from lesson15.engine.observers import Observers
+from lesson15.engine.outcome import Tally
+from lesson15.engine.sources import Sources, is_unseen
 from lesson15.engine.work import DocumentOutcome, DocumentWork, SourceDocument
 from lesson15.engine.writer import Writer
-from lesson15.errors import Lesson15Error, StorageError
+from lesson15.errors import (
+    DocumentNotFoundError,
+    Lesson15Error,
+    StorageError,
+    UnreadableDocumentError,
+)
 from lesson15.events import (
     AttemptFailed,
-    DocRemoved,
     DocSettled,
     DocStarted,
     Event,
@@ -33,7 +36,6 @@ from lesson15.progress import ProgressTracker
 from lesson15.recovery import Action, ErrorRecoveryManager
 
 log = get_logger(__name__)
-_REMOVAL_SLICE = 500
 
 
 class BatchRun:
@@ -48,7 +50,8 @@ class BatchRun:
         monitor: lowers the limit under pressure.
         progress: counts documents.
         observers: who is told.
-        fingerprint: reads size and times of a document that failed.
+        sources: tells size and times of a document that failed.
+        tally: counts what the run does.
     """
 
     def __init__(
@@ -61,7 +64,8 @@ class BatchRun:
         monitor: PressureMonitor,
         progress: ProgressTracker,
         observers: Observers,
-        fingerprint: ReadFingerprint,
+        sources: Sources,
+        tally: Tally,
     ) -> None:
         self.writer = writer
         self.progress = progress
@@ -71,7 +75,8 @@ class BatchRun:
         self._limit = limit
         self._monitor = monitor
         self._observers = observers
-        self._fingerprint = fingerprint
+        self._sources = sources
+        self._tally = tally
         self._is_paused = False
         self._unpaused = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
@@ -168,6 +173,8 @@ class BatchRun:
             except Exception as error:  # noqa: BLE001 - the policy table judges it
                 wait = self._recovery.wait_before_retry(error, attempt)
                 if wait is None:
+                    if await self._is_kept(document, error):
+                        return self._tally.keep(document)
                     # A call of the embedder may have been repeated by itself: that counts, too.
                     attempt = max(attempt, getattr(error, "attempts", 1))
                     event = await self._failure(document, error)
@@ -183,7 +190,17 @@ class BatchRun:
             event, at=now(), seconds=round(time.monotonic() - started, 6), attempts=attempt
         )
         content = None if outcome.vectors is None else (outcome.vectors, outcome.chunks)
+        self._tally.count(event, document.previous, is_unchanged=outcome.is_unchanged)
         return await self.writer.settle(event, document.previous, content)
+
+    async def _is_kept(self, document: SourceDocument, error: Exception) -> bool:
+        """Whether a document that the index has stays in it, as it cannot be read now."""
+        return (
+            document.previous is not None
+            and document.previous.status is DocStatus.DONE
+            and isinstance(error, UnreadableDocumentError | DocumentNotFoundError)
+            and await asyncio.to_thread(is_unseen, document.path)
+        )
 
     def _success(self, document: SourceDocument, outcome: DocumentOutcome) -> DocSettled:
         if outcome.is_unchanged and document.previous is not None:
@@ -212,7 +229,7 @@ class BatchRun:
             doc_id=document.doc_id,
             status=DocStatus.SKIPPED if decision.action is Action.SKIP else DocStatus.FAILED,
             worker=document.worker,
-            fingerprint=await asyncio.to_thread(self._fingerprint, document.path),
+            fingerprint=await asyncio.to_thread(self._sources.fingerprint, document.path),
             error=message_of(error),
             error_type=type(getattr(error, "error", error)).__name__,  # of the repeated call
         )
@@ -246,29 +263,6 @@ class BatchRun:
         """Correct the number of documents, which was a guess until the source was counted."""
         self.writer.note_total(total)
         self.progress.total_items = max(total, self.writer.state.settled_docs)
-
-    async def remove_vanished(self, statuses: str) -> None:
-        """Take documents whose files are gone out of the batch; ``statuses``: an SQL condition."""
-        verdicts = self.writer.catalog.scan(f"detail IS NOT NULL AND {statuses}")
-        while part := await self.writer.in_thread(self._missing, verdicts):
-            for verdict in part:
-                if verdict is not None:
-                    event = DocRemoved(doc_id=verdict.doc_id, at=now())
-                    self._observers.tell(await self.writer.settle(event, verdict))
-        await self.writer.commit()
-
-    def _missing(self, verdicts: Iterator[DocSettled]) -> list[DocSettled | None]:
-        path = self._feed.naming.path
-        return [
-            verdict if verdict.fingerprint and self._is_gone(path(verdict.doc_id)) else None
-            for verdict in islice(verdicts, _REMOVAL_SLICE)
-        ]
-
-    def _is_gone(self, path: str) -> bool:
-        """Whether the file is no more; a folder is no document once it can be listed."""
-        if self._fingerprint(path) is None:
-            return True
-        return os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)  # noqa: PTH112 - strings
 
     def snapshot(self) -> BatchState:
         """The present counts, of what is not yet committed too."""

@@ -91,6 +91,7 @@ from lesson15.errors.usage import (
     PluginError,
     SessionError,
     SettingsMismatchError,
+    SourcesMissingError,
     UnknownNameError,
     UsageError,
 )
@@ -157,6 +158,7 @@ __all__ = [
     "SessionError",
     "SettingsMismatchError",
     "ShardFailedError",
+    "SourcesMissingError",
     "StateReadError",
     "StepError",
     "StepTimeoutError",

@@ -154,3 +154,13 @@ class FaultPlanError(UsageError):
     The fault plan {source} cannot be used: {detail}. `lesson15 fault points` shows which kinds of
     faults go where.
     """
+
+
+class SourcesMissingError(UsageError):
+    batch_id: str
+    problems: str
+    message = """
+    Batch {batch_id!r} would lose documents that may be there: {problems}. Nothing was dropped.
+    Mount, restore or unlock what is missing and try again; `lesson15 resume {batch_id} --prune`
+    drops these documents from the index.
+    """
