@@ -71,7 +71,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
 
 
 def _wait_until_up(url: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 400
     while True:
         try:
             urllib.request.urlopen(url, timeout=5).close()
@@ -86,8 +86,8 @@ def _wait_until_up(url: str) -> None:
 def open_notebook(page: Page, address: str, name: str) -> None:
     """Show a notebook and wait for its kernel."""
     page.goto(f"{address}/lab/tree/{name}?token={TOKEN}&reset")
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-    page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=400_000)
+    page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=400_000)
 
 
 def menu(page: Page, *labels: str) -> None:

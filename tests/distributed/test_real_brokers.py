@@ -140,13 +140,13 @@ def test_the_coordinator_is_stopped_and_resumed(
 
     wait_until(has_merged, 30)
     begun.send_signal(number)
-    output, _ = begun.communicate(timeout=30)
+    output, _ = begun.communicate(timeout=400)
     if number == signal.SIGINT:
         assert begun.returncode == 3
         report: dict[str, Any] = json.loads(output)
         assert report["status"] == "cancelled"
     resumed = run_command(cluster, "resume", batch_id, *limits)
-    output, errors = resumed.communicate(timeout=60)
+    output, errors = resumed.communicate(timeout=400)
     assert resumed.returncode == 1, errors
     report = json.loads(output)
     assert (report["status"], report["processed_docs"], report["failed_docs"]) == (
@@ -165,5 +165,5 @@ def test_a_worker_stops_when_asked_and_leaves_no_process(cluster: Cluster) -> No
     worker.terminate()
     worker.wait(20)
     cluster.workers.remove(worker)
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=75)
     assert alive == []

@@ -29,7 +29,7 @@ def open_page(url: str, profile: Path) -> Iterator[Page]:
         )
         page = context.new_page()
         page.set_default_timeout(30_000)
-        expect.set_options(timeout=30_000)
+        expect.set_options(timeout=400_000)
         page.goto(url)
         yield page
         context.close()

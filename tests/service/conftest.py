@@ -66,7 +66,7 @@ class Client(httpx.Client):
         self,
         batch_id: str,
         is_there: Callable[[dict[str, Any]], bool] = lambda detail: detail["status"] in ENDED,
-        seconds: float = 60,
+        seconds: float = 400,
     ) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while not is_there(detail := self.detail(batch_id)):
@@ -179,7 +179,7 @@ class ServerProcess(Running):
             self.process = subprocess.Popen(
                 self._command, stderr=errors, cwd=ROOT, env=self._environment
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 400
         while True:
             try:
                 if httpx.get(self.url + "/healthz").status_code == 200:
@@ -194,7 +194,7 @@ class ServerProcess(Running):
         if self.process is None:
             return 0
         self.process.send_signal(number)
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=400)
         self.process = None
         return code
 

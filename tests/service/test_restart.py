@@ -42,7 +42,7 @@ def test_kill_9_loses_nothing(processes: Make, many: Path) -> None:
         ann.wait("big", lambda detail, goal=goal: detail["processed_docs"] > goal)
         family = children(server)
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
-        _, alive = psutil.wait_procs(family, timeout=10)
+        _, alive = psutil.wait_procs(family, timeout=150)
         assert not alive  # a worker without a server is none
         state = verify("big", server.batches("ann"))
         assert state.is_clean, state.faults
@@ -108,7 +108,7 @@ def test_a_second_server_on_the_same_state_is_refused(processes: Make) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "lesson15.cli", "serve", "--state-dir", str(server.state),
          "--port", "0"],
-        capture_output=True, text=True, cwd=ROOT, timeout=60, env=os.environ,
+        capture_output=True, text=True, cwd=ROOT, timeout=400, env=os.environ,
     )  # fmt: skip
     assert done.returncode == 2
     assert "Another server works on" in done.stderr
@@ -123,7 +123,7 @@ def test_the_end_is_told_even_if_the_server_was_killed(
     gil = server.client("gil")
     gil.process(many / "d0001.txt", batch_id="b")
     gil.wait("b")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 150
     while not receiver.received:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -132,7 +132,7 @@ def test_the_end_is_told_even_if_the_server_was_killed(
     receiver.answers = []
     server.start()
     while len(receiver.received) == told:
-        assert time.monotonic() < deadline + 10
+        assert time.monotonic() < deadline + 150
         time.sleep(0.01)
     _, body = receiver.received[-1]
     ended = json.loads(body)

@@ -27,7 +27,7 @@ def web(server: Running) -> Iterator[str]:
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 400
     while True:
         try:
             if httpx.get(f"{url}/_stcore/health").status_code == 200:
@@ -38,7 +38,7 @@ def web(server: Running) -> Iterator[str]:
             time.sleep(0.1)
     yield url
     process.terminate()
-    process.wait(timeout=30)
+    process.wait(timeout=400)
 
 
 @pytest.fixture(scope="module")
