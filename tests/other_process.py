@@ -19,6 +19,7 @@ from lesson15 import Batch, BatchProcessor
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.engine.work import DocumentOutcome, SourceDocument
 from lesson15.errors import BatchLockedError
+from lesson15.models import Chunk
 
 OLD, NEW = b"\x0a" * 32, b"\x0b" * 32
 
@@ -38,7 +39,7 @@ class Tiny:
 
 async def work(document: SourceDocument) -> DocumentOutcome:
     texts = [f"This is {document.doc_id}."]
-    return DocumentOutcome(texts, Tiny().embed(texts))
+    return DocumentOutcome([Chunk(text) for text in texts], Tiny().embed(texts))
 
 
 def names(total: int) -> Iterator[str]:
