@@ -127,7 +127,8 @@ def kill_and_resume(server: KillServer, docs: Path, tmp_path: Path, seed: int, c
         started, restarted = read_log(first), read_log(second)
         assert started | restarted == expected.vectors.keys() | expected.failures
         redone = len(started & restarted)
-        assert redone <= INTERVAL + MAX_CONCURRENT
+        # One interval is being flushed, another one waits or fills; the rest is in work.
+        assert redone <= 2 * INTERVAL + MAX_CONCURRENT
         most_redone = max(most_redone, redone)
     print(f"{kills} kills, at most {most_redone} documents redone")
     assert most_redone > 0, "no kill fell into the work"
