@@ -67,6 +67,7 @@ async def test_a_whole_life_encrypted(docs: Path, state: Path, make: Make) -> No
     names = ("journal.log", "segment.bin", "checkpoint.json", "manifest.json", "index.faiss")
     before = [(state / "b" / name).read_bytes() for name in names]
     again = await make().resume_batch("b")
+    assert (report.pop("run")["new"], again.pop("run")["unchanged"]) == (10, 12)
     assert again == report
     assert [(state / "b" / name).read_bytes() for name in names] == before  # no trace
     (docs / "d1.txt").write_text("now about volcanoes " * 40)
