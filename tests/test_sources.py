@@ -348,6 +348,21 @@ class TestPermissions:
         assert (code, report["processed_docs"], report["failures"]) == (1, 60, [])
         assert (report["run"]["hidden"], report["chunks"]) == (1, first["chunks"])
 
+    async def test_a_link_into_a_closed_folder_fails_by_name(
+        self, many: Path, tmp_path: Path, state: Path, make: Make, resume: Callable[..., Any]
+    ) -> None:
+        closed = tmp_path / "closed"
+        (closed / "below").mkdir(parents=True)
+        (closed / "below" / "x.txt").write_text("words")
+        await make().process_batch([many], "b")
+        (many / "link.txt").symlink_to(closed / "below" / "x.txt")
+        (many / "folder").symlink_to(closed / "below")
+        closed.chmod(0o000)
+        code, report, errors = resume()
+        closed.chmod(0o755)
+        assert (code, report["processed_docs"], report["failed_docs"]) == (1, 60, 1), errors
+        assert "link.txt: the file cannot be read (Permission" in report["failures"][0]["error"]
+
 
 def test_a_share_that_is_unmounted(many: Path, state: Path, tmp_path: Path) -> None:
     share = tmp_path / "share"

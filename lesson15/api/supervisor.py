@@ -233,6 +233,7 @@ class Supervisor:
             if isinstance(saved, StoredBatch):
                 live = saved.status()
         view |= {name: live[name] for name in view.keys() & live.keys()}
+        view["total_docs"] = view["total_docs"] or job.total_files  # counted when it was submitted
         return {"batch_id": job.batch_id, "status": job.state.value, **view, "error": job.error}
 
     def _publish(self, job: Job) -> None:

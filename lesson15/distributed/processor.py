@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ from lesson15.errors import (
     CheckpointWriteError,
     UsageError,
 )
-from lesson15.models import BatchStatus, ScanRules
+from lesson15.models import BatchStatus, RunSummary, ScanRules
 from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.settings import Settings
 
@@ -159,12 +160,14 @@ class DistributedProcessor:
             sources = Sources(batch_id, naming, roots_of(merge.manifest, paths), prune=prune)
             await _in_thread(sources.check, merge.catalog)  # before anything is changed
             source = SourcePaths.of(paths, merge.manifest, reads_list=True)
+            found = Scan(source, source.rules)
+            before = replace(merge.state)
             coordinator = Coordinator(
                 merge,
                 shards,
                 self._queue,
                 plan(
-                    iter(Scan(source, source.rules)),
+                    iter(found),
                     naming,
                     merge.catalog,
                     self.settings.shard_docs,
@@ -187,6 +190,14 @@ class DistributedProcessor:
                 status = BatchStatus.CANCELLED
                 await _in_thread(coordinator.stop)
             report = await merge.finish(status, time.monotonic() - started)
+            report.run = RunSummary(  # workers do only what has no verdict yet
+                new=report.processed_docs - before.processed_docs,
+                failed=report.failed_docs - before.failed_docs,
+                skipped=report.skipped_docs - before.skipped_docs,
+                unchanged=before.settled_docs,
+                unsupported=dict(sorted(found.unsupported.items())),
+                seconds=round(time.monotonic() - started, 3),
+            )
             if status is BatchStatus.FINISHED:
                 await _in_thread(shards.delete_all)
             return report.to_dict()

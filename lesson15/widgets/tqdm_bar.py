@@ -26,10 +26,10 @@ def tqdm_progress(**options: Any) -> ProgressCallback:
         if bar is None:
             bar = tqdm(desc=info.batch_id, unit="doc", initial=0, **options)
         settled = info.completed + info.failed
-        bar.total = info.total
+        bar.total = info.total or None  # not counted yet
         bar.set_postfix(failed=info.failed, refresh=False)
         bar.update(settled - bar.n)
-        if settled >= info.total:
+        if 0 < info.total <= settled:
             bar.close()
             bar = None
 

@@ -15,7 +15,13 @@ from lesson15.checkpoint.encryption import Keyring
 from lesson15.distributed import DistributedProcessor
 from lesson15.distributed.worker import ShardWorker
 from lesson15.engine.verify import verify
-from lesson15.errors import BatchExistsError, BatchKeyError, BatchNotFoundError, UsageError
+from lesson15.errors import (
+    BatchExistsError,
+    BatchKeyError,
+    BatchNotFoundError,
+    SourcesMissingError,
+    UsageError,
+)
 from lesson15.models import ProgressInfo
 from lesson15.settings import Settings
 from tests.crash import oracle
@@ -84,6 +90,20 @@ async def test_resume_sees_what_changed_vanished_and_is_new(
     assert (report["processed_docs"], report["failed_docs"]) == (10, 2)
     assert verify("b", state).is_clean
     assert oracle.indexed(state, "b") == oracle.sequential(docs, "hashing")
+
+
+async def test_sources_that_are_missing_are_not_deleted(
+    distributed: Callable[[], DistributedProcessor], docs: Path, state: Path
+) -> None:
+    first = await distributed().process_batch(docs, "b")
+    assert (first["run"]["new"], first["run"]["failed"]) == (10, 2)
+    docs.rename(docs.with_name("away"))
+    with pytest.raises(SourcesMissingError, match="docs is missing"):
+        await distributed().resume_batch("b")
+    assert verify("b", state).documents == 12
+    report = await distributed().resume_batch("b", prune=True)
+    assert (report["total_docs"], report["run"]["dropped"]) == (0, 12)
+    assert verify("b", state).is_clean
 
 
 async def test_names_that_are_not_utf8(
