@@ -213,6 +213,10 @@ class BatchProcessor:
         """Work on the dead-letter list of ``batch_id`` again, and on nothing else."""
         return await self._open(batch_id, None)
 
+    async def redo(self, batch_id: str, doc_ids: Sequence[str]) -> dict[str, Any]:
+        """Work on ``doc_ids`` of ``batch_id`` again, changed or not, and on nothing else."""
+        return await self._open(batch_id, None, only=doc_ids)
+
     def create(
         self, batch_id: str, paths: Paths, manager: CheckpointManager | None = None
     ) -> StoredBatch:
@@ -252,9 +256,17 @@ class BatchProcessor:
         return manager.create(manifest, len(paths) if isinstance(paths, Sized) else 0)
 
     async def _open(
-        self, batch_id: str, paths: Paths | None, *, is_new: bool = False
+        self,
+        batch_id: str,
+        paths: Paths | None,
+        *,
+        is_new: bool = False,
+        only: Sequence[str] | None = None,
     ) -> dict[str, Any]:
-        """Lock the batch, recover it, and run; ``paths`` None means its dead-letter list."""
+        """Lock the batch, recover it, and run.
+
+        ``paths`` None means the documents with the ids ``only``, or else its dead-letter list.
+        """
         manager = self.checkpoint_manager
         folder = manager.folder(batch_id)
         if folder.has_batch == is_new:
@@ -291,7 +303,9 @@ class BatchProcessor:
             for look in self.writer_callbacks:
                 look(writer)
             work = parts.document_work(stack, manifest)
-            report = await self._run(stack, manifest, writer, work, observers, paths, is_new=is_new)
+            report = await self._run(
+                stack, manifest, writer, work, observers, paths, is_new=is_new, only=only
+            )
             if report.status is BatchStatus.FINISHED:
                 await writer.save_index(lambda: parts.store(manifest, batch.folder, batch.cipher))
             return report.to_dict()
@@ -331,6 +345,7 @@ class BatchProcessor:
         paths: Paths | None,
         *,
         is_new: bool,
+        only: Sequence[str] | None,
     ) -> BatchReport:
         batch_id, status_before = manifest.batch_id, writer.state.status
         catalog = Catalog(writer.files.folder.catalog, writer.files.cipher)
@@ -341,7 +356,9 @@ class BatchProcessor:
         reads_files = self._work is None or getattr(self._work, "reads_files", False)
         fingerprint = file_fingerprint if reads_files else _no_fingerprint
         source: Iterable[Any]
-        if paths is None:
+        if only is not None:
+            source = map(naming.path, only)
+        elif paths is None:
             source = (naming.path(event.doc_id) for event in catalog.scan(IN_TROUBLE))
         else:
             source = scan(paths) if reads_files else paths
@@ -366,7 +383,7 @@ class BatchProcessor:
             counter = asyncio.create_task(_count(paths, run))
             stack.callback(counter.cancel)
         try:
-            if is_retry:  # a file that is gone has not failed again
+            if is_retry and only is None:  # a file that is gone has not failed again
                 await run.remove_vanished("status = 'failed'")
             await run.work_off()
             if run.is_cancelled:
