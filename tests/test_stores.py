@@ -244,7 +244,7 @@ def test_catalog_answers(tmp_path: Path) -> None:
     assert [(failure.error, failure.attempts) for failure in catalog.failures()] == [("broken", 2)]
     owners = [catalog.owner_of(row) for row in range(7)]
     assert [owner and owner.doc_id for owner in owners] == ["a", "a", "c", "c", "c", None, None]
-    assert catalog.newest() == EVENTS[3]
+    assert catalog.newest() == [EVENTS[3]]
     catalog.close()
     with pytest.raises(CatalogError, match="closed database"):
         list(catalog.scan())

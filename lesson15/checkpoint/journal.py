@@ -50,7 +50,7 @@ class JournalWriter(AppendOnlyFile):
         """Add one event, in memory."""
         payload = orjson.dumps(encode(event))
         if self._cipher is not None:
-            place = _place(self.position.offset, self.position.crc)
+            place = place_of(self.position.offset, self.position.crc)
             payload = self._cipher.seal_text(payload, place)
         crc = zlib.crc32(payload, self.position.crc)
         self.add(b"%08x %b\n" % (crc, payload))
@@ -123,7 +123,7 @@ def read_journal(
                     path=path, detail=f"the record at byte {offset} fails its checksum"
                 )
             if cipher is not None:
-                payload = cipher.open_text(payload, _place(offset, before), path)
+                payload = cipher.open_text(payload, place_of(offset, before), path)
             try:
                 event = decode(orjson.loads(payload))
             except ValueError as error:
@@ -136,6 +136,6 @@ def read_journal(
         )
 
 
-def _place(offset: int, crc: int) -> str:
+def place_of(offset: int, crc: int) -> str:
     """What a sealed record is bound to: where its line begins, and the chain before it."""
     return f"journal:{offset}:{crc:08x}"

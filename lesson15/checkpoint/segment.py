@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from lesson15.checkpoint.append_only import AppendOnlyFile
 from lesson15.checkpoint.encryption import OVERHEAD, Cipher
 from lesson15.checkpoint.filesystem import FileSystem
-from lesson15.errors import CorruptCheckpointError
+from lesson15.errors import CorruptCheckpointError, StateReadError
 from lesson15.events import BlockRef
 from lesson15.models import Chunk
 
@@ -109,6 +109,7 @@ class SegmentReader:
 
         Raises:
             CorruptCheckpointError: the block is missing, cut short or fails its checksum.
+            StateReadError: the system refused to read it.
         """
         block = self.read_block(ref)
         _, _, count, dimensions, text_bytes = _HEADER.unpack_from(block)
@@ -128,8 +129,12 @@ class SegmentReader:
         assert self._descriptor is not None  # noqa: S101 - open() has set it
         try:
             block = os.pread(self._descriptor, ref.length, ref.offset)
-        except OSError as error:
-            raise CorruptCheckpointError(path=self._path, detail=str(error)) from error
+        except FileNotFoundError as error:
+            raise CorruptCheckpointError(
+                path=self._path, detail="the segment is missing"
+            ) from error
+        except OSError as error:  # which may pass
+            raise StateReadError(path=self._path, detail=error) from error
         if len(block) == ref.length and self._cipher is not None:
             block = self._cipher.open(block, f"segment:{ref.offset}", self._path)
         if len(block) != ref.length - self.overhead or len(block) < _HEADER.size:

@@ -15,6 +15,7 @@ from lesson15.cli import (  # noqa: F401 - importing them registers their comman
     faults,
     keys,
     lab,
+    repair,
     replay,
     reports,
     serve,

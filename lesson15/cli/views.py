@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -81,11 +82,19 @@ def search(
     searcher = Searcher(batch_id, state_folder(state_dir))
     try:
         hits = searcher.search(text, k)
+        damaged = searcher.damaged
     finally:
         searcher.close()
+    if damaged:
+        more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        print(
+            f"Left out, as damaged on the disk: {damaged[0]}{more}. `lesson15 repair {batch_id}` "
+            "does it again.",
+            file=sys.stderr,
+        )
     if as_json:
         found = [asdict(hit) for hit in hits]
-        print_json({"query": text, "batch_id": batch_id, "hits": found})
+        print_json({"query": text, "batch_id": batch_id, "hits": found, "damaged": damaged})
         return
     for hit in hits:
         excerpt = " ".join(hit.text.split())
@@ -119,6 +128,8 @@ def verify(batch_id: BatchId, state_dir: StateDir = None, as_json: AsJson = Fals
         )
         for fault in result.faults:
             print(f"  {printable(fault)}")
+        if result.remedy:
+            print(f"To mend it: {result.remedy} --state-dir {state_folder(state_dir)}")
     raise typer.Exit(ExitCode.DONE if result.is_clean else ExitCode.FAILURES)
 
 

@@ -25,6 +25,7 @@ from lesson15.embedding.options import CallHooks, CallOptions
 from lesson15.engine.run import message_of
 from lesson15.engine.steps import ChunkStep, open_steps
 from lesson15.engine.work import DocumentWork, IndexingWork
+from lesson15.errors import SettingsMismatchError
 from lesson15.events import Event, ServiceBack, ServiceLost, now
 from lesson15.settings import Settings
 from lesson15.stores import VectorStore, open_store
@@ -107,6 +108,20 @@ class Assembly:
             else given
         )
         return self.faults.embedder(embedder) if self.faults else embedder
+
+
+def check_fits(manifest: Manifest, **given: object) -> None:
+    """Check that what is ``given`` for a batch, if it is not None, is what it was made with.
+
+    Raises:
+        SettingsMismatchError: it is not.
+    """
+    for name, value in given.items():
+        stored = getattr(manifest, name)
+        if value is not None and value != stored:
+            raise SettingsMismatchError(
+                batch_id=manifest.batch_id, name=name, stored=stored, given=value
+            )
 
 
 def name_of_embedder(embedder: str | Embedder) -> str:

@@ -19,7 +19,7 @@ from lesson15.checkpoint.state_files import Manifest, make_folder
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.documents.chunkers import check_chunker, open_chunker
 from lesson15.embedding import Embedder, check_embedder, dimensions_of
-from lesson15.engine.assembly import Assembly, hooks_of, name_of_embedder, with_faults
+from lesson15.engine.assembly import Assembly, check_fits, hooks_of, name_of_embedder, with_faults
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, Naming
 from lesson15.engine.observers import Listener, Observers, ResultCallback
@@ -34,7 +34,6 @@ from lesson15.engine.writer import Writer
 from lesson15.errors import (
     BatchExistsError,
     BatchNotFoundError,
-    SettingsMismatchError,
     UsageError,
 )
 from lesson15.events import Event
@@ -224,6 +223,10 @@ class BatchProcessor:
         """Work on the dead-letter list of ``batch_id`` again, and on nothing else."""
         return await self._open(batch_id, None)
 
+    async def redo(self, batch_id: str, doc_ids: Sequence[str]) -> dict[str, Any]:
+        """Work on ``doc_ids`` of ``batch_id`` again, changed or not, and on nothing else."""
+        return await self._open(batch_id, None, only=doc_ids, prune=True)
+
     def create(
         self, batch_id: str, paths: Paths, manager: CheckpointManager | None = None
     ) -> StoredBatch:
@@ -268,10 +271,12 @@ class BatchProcessor:
         is_new: bool = False,
         prune: bool = False,
         reads_list: bool = False,
+        only: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Lock the batch, recover it, and run.
 
-        ``paths`` None means its dead-letter list; ``reads_list`` adds the paths of its list.
+        ``paths`` None means the documents with the ids ``only``, or else its dead-letter list;
+        ``reads_list`` adds the paths of its list.
         """
         manager = self.checkpoint_manager
         folder = manager.folder(batch_id)
@@ -309,7 +314,14 @@ class BatchProcessor:
                 batch = await asyncio.to_thread(self.create, batch_id, paths, manager)
             else:
                 batch = await asyncio.to_thread(manager.open, batch_id)
-            manifest = self._check(batch.manifest)
+            manifest = batch.manifest
+            check_fits(
+                manifest,
+                embedder=self._embedder and name_of_embedder(self._embedder),
+                store=self._store,
+                chunker=self._chunker,
+                steps=self._step_names,
+            )
             writer = await asyncio.to_thread(Writer, batch, manager.fs, self.checkpoint_interval)
             stack.push_async_callback(writer.aclose)
             for look in self.writer_callbacks:
@@ -324,7 +336,16 @@ class BatchProcessor:
             )  # fmt: skip
             tally = Tally(writer.state)
             report = await self._run(
-                stack, manifest, writer, work, observers, source, sources, tally, is_new=is_new
+                stack,
+                manifest,
+                writer,
+                work,
+                observers,
+                source,
+                sources,
+                tally,
+                is_new=is_new,
+                only=only,
             )
             if report.status is BatchStatus.FINISHED:
                 await writer.save_index(lambda: parts.store(manifest, batch.folder, batch.cipher))
@@ -339,21 +360,6 @@ class BatchProcessor:
         else:
             Observers(batch_id, self.listeners, []).tell(event)
 
-    def _check(self, manifest: Manifest) -> Manifest:
-        """Raise SettingsMismatchError if what was asked for does not fit the batch."""
-        embedder = self._embedder and name_of_embedder(self._embedder)
-        for name, stored, given in (
-            ("embedder", manifest.embedder, embedder),
-            ("store", manifest.store, self._store),
-            ("chunker", manifest.chunker, self._chunker),
-            ("steps", manifest.steps, self._step_names),
-        ):
-            if given is not None and given != stored:
-                raise SettingsMismatchError(
-                    batch_id=manifest.batch_id, name=name, stored=stored, given=given
-                )
-        return manifest
-
     async def _run(
         self,
         stack: AsyncExitStack,
@@ -366,13 +372,14 @@ class BatchProcessor:
         tally: Tally,
         *,
         is_new: bool,
+        only: Sequence[str] | None,
     ) -> BatchReport:
         """Work ``source`` off, or the dead-letter list if there is none."""
         batch_id = manifest.batch_id
         catalog = Catalog(writer.files.folder.catalog, writer.files.cipher)
         stack.callback(catalog.close)
         naming = Naming(manifest.base_dir)
-        paths = paths_of(source, sources, naming, catalog)
+        paths = paths_of(source, sources, naming, catalog, only)
         feed = Feed(paths, naming, catalog, sources.fingerprint, is_forced=source is None)
         writer.on_commit.append(feed.committed)
         writer.on_commit.append(observers.tell_durable)

@@ -7,12 +7,13 @@ on the batch, or on a read-only disk, they read without a lock and change nothin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import NamedTuple
 
 from lesson15.checkpoint.layout import BatchFolder, batch_lock
 from lesson15.checkpoint.stored_batch import StoredBatch
-from lesson15.engine.index import bring_up, tag_of
-from lesson15.errors import BatchLockedError, CheckpointWriteError
+from lesson15.engine.index import bring_up
+from lesson15.errors import BatchLockedError, CatalogError, CheckpointWriteError, StoreError
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
 
@@ -36,42 +37,63 @@ def reading_lock(folder: BatchFolder) -> Iterator[bool]:
         lock.__exit__(None, None, None)
 
 
-def open_derived(batch: StoredBatch) -> tuple[StoredBatch, Catalog, VectorStore]:
+class Derived(NamedTuple):
+    """What is derived of one commit; ``damaged`` are the ids of documents that the index lacks."""
+
+    batch: StoredBatch
+    catalog: Catalog
+    store: VectorStore
+    damaged: list[str]
+
+
+def open_derived(batch: StoredBatch) -> Derived:
     """The catalogue and the index of one commit, and the reading of the batch that they belong to.
 
     Raises:
-        StorageError: the journal or the segment is damaged.
+        StorageError: the journal is damaged, or nothing of the segment can be read.
     """
     if not batch.is_live:
         with suppress(BatchLockedError), reading_lock(batch.folder) as is_locked:
             if is_locked:
                 batch = batch.latest()
-                return batch, *_brought_up(batch)
-    return batch, *_as_it_stands(batch)
+                with suppress(CatalogError, StoreError):  # a full disk: what is in memory will do
+                    return _brought_up(batch)
+    return _as_it_stands(batch)
 
 
-def _brought_up(batch: StoredBatch) -> tuple[Catalog, VectorStore]:
+def _brought_up(batch: StoredBatch) -> Derived:
     """Catalogue and index, brought to the last commit as after a crash; under the lock."""
     manifest = batch.manifest
     Catalog.recover(batch).close()  # which seals it
-    catalog = Catalog.snapshot(batch)
-    store = open_store(manifest.store, batch.folder.index, manifest.dimensions, batch.cipher)
-    if batch.commit.next_row and bring_up(store, batch, catalog):
-        with suppress(OSError):  # the index in memory answers as well
-            store.save(tag_of(batch.commit))
-    return catalog, store
+    with ExitStack() as stack:
+        catalog = stack.enter_context(closing(Catalog.snapshot(batch)))
+        store = stack.enter_context(
+            closing(
+                open_store(manifest.store, batch.folder.index, manifest.dimensions, batch.cipher)
+            )
+        )
+        damaged: list[str] = []
+        if batch.commit.next_row:
+            found = bring_up(store, batch, catalog)
+            damaged = found.damaged
+            if found.has_changed:
+                with suppress(OSError):  # the index in memory answers as well
+                    store.save(found.tag)
+        stack.pop_all()
+        return Derived(batch, catalog, store, damaged)
 
 
-def _as_it_stands(batch: StoredBatch) -> tuple[Catalog, VectorStore]:
+def _as_it_stands(batch: StoredBatch) -> Derived:
     """Catalogue and index without a lock: what is not on disk, or in use, is made in memory.
 
     FAISS holds vectors in memory, so it stands in for every kind of store.
     """
     catalog = Catalog.snapshot(batch)
+    store = open_store("faiss", batch.folder.index, batch.manifest.dimensions, batch.cipher)
     try:
-        store = open_store("faiss", batch.folder.index, batch.manifest.dimensions, batch.cipher)
-        bring_up(store, batch, catalog)
+        damaged = bring_up(store, batch, catalog).damaged if batch.commit.next_row else []
     except BaseException:
         catalog.close()
+        store.close()
         raise
-    return catalog, store
+    return Derived(batch, catalog, store, damaged)

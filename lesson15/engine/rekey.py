@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from lesson15.checkpoint.encryption import Keyring
-from lesson15.checkpoint.layout import BatchFolder, batch_lock
+from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.stored_batch import StoredBatch
-from lesson15.engine.transcript import Transcript
+from lesson15.engine.transcript import Transcript, sweep
 from lesson15.errors import UsageError
 
 
@@ -44,12 +43,12 @@ def rekey_in(manager: CheckpointManager, batch: StoredBatch) -> str:
         encryption = batch.commit.encryption
         if encryption is None or encryption.key_id != key_id:
             batch = _write_anew(manager, batch)
-        _sweep(batch.folder)
+        sweep(batch.folder)
     return key_id
 
 
 def _write_anew(manager: CheckpointManager, batch: StoredBatch) -> StoredBatch:
-    _sweep(batch.folder)
+    sweep(batch.folder)
     target = batch.folder.at(batch.commit.generation + 1)
     transcript = Transcript(manager, batch.manifest, target)
     with batch.blocks() as blocks:
@@ -59,12 +58,3 @@ def _write_anew(manager: CheckpointManager, batch: StoredBatch) -> StoredBatch:
     transcript.build_index(batch.state)
     manager.write(batch.state, transcript.commit)
     return batch.latest()
-
-
-def _sweep(folder: BatchFolder) -> None:
-    """Remove what other generations left; it is not wiped, which no file system promises."""
-    for path in folder.stale():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()

@@ -198,6 +198,7 @@ class BatchRun:
         return (
             document.previous is not None
             and document.previous.status is DocStatus.DONE
+            and document.previous.sha256 is not None  # else it is wanted again, come what may
             and isinstance(error, UnreadableDocumentError | DocumentNotFoundError)
             and await asyncio.to_thread(is_unseen, document.path)
         )

@@ -9,11 +9,9 @@ from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.segment import SegmentReader
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.embedding import Embedder, open_embedder
-from lesson15.engine.reading import open_derived
-from lesson15.errors import UsageError
+from lesson15.engine.reading import Derived, open_derived
+from lesson15.errors import CorruptCheckpointError, UsageError
 from lesson15.models import SearchHit
-from lesson15.stores import VectorStore
-from lesson15.stores.catalog import Catalog
 
 
 class Searcher:
@@ -28,6 +26,10 @@ class Searcher:
     Raises:
         BatchNotFoundError: there is no such batch.
         StorageError: its state is damaged.
+
+    Attributes:
+        damaged: the ids of documents that are left out, as their blocks are damaged;
+            ``lesson15 repair`` does them again.
     """
 
     def __init__(
@@ -51,7 +53,8 @@ class Searcher:
         self._embedder = embedder or open_embedder(
             batch.manifest.embedder, batch.manifest.dimensions
         )
-        batch, self._catalog, self._store, self._blocks = batch.use(_opened)
+        derived, self._blocks = batch.use(_opened)
+        self._catalog, self._store, self.damaged = derived[1:]
 
     def search(self, text: str, k: int = 5) -> list[SearchHit]:
         """The ``k`` chunks nearest to ``text``, best first.
@@ -63,15 +66,27 @@ class Searcher:
             raise UsageError(problem="The query is empty: give some words to search for.")
         if k < 1:
             raise UsageError(problem=f"-k {k} is too small: give at least 1.")
-        hits = []
-        for row, score in self._store.search(self._embedder.embed([text])[0], k):
-            document = self._catalog.owner_of(row)
-            if document is None or document.block is None:
-                continue
-            number = row - document.rows.start
+        query = self._embedder.embed([text])[0]
+        wanted = k
+        while True:
+            rows = self._store.search(query, wanted)
+            hits = [hit for row, score in rows if (hit := self._hit(row, score))]
+            if len(hits) >= k or len(rows) < wanted:
+                return hits[:k]
+            wanted *= 2  # some belong to damaged documents
+
+    def _hit(self, row: int, score: float) -> SearchHit | None:
+        document = self._catalog.owner_of(row)
+        if document is None or document.block is None:
+            return None
+        number = row - document.rows.start
+        try:
             chunks = self._blocks.read(document.block)[1]
-            hits.append(SearchHit.of(document.doc_id, number, score, chunks[number]))
-        return hits
+        except CorruptCheckpointError:  # the index was made before the damage
+            if document.doc_id not in self.damaged:
+                self.damaged.append(document.doc_id)
+            return None
+        return SearchHit.of(document.doc_id, number, score, chunks[number])
 
     def close(self) -> None:
         """Release files and memory."""
@@ -80,15 +95,15 @@ class Searcher:
         self._store.close()
 
 
-def _opened(batch: StoredBatch) -> tuple[StoredBatch, Catalog, VectorStore, SegmentReader]:
+def _opened(batch: StoredBatch) -> tuple[Derived, SegmentReader]:
     """All that a search needs, of one commit, from files that are open."""
-    batch, catalog, store = open_derived(batch)
-    blocks = batch.blocks()
+    derived = open_derived(batch)
+    blocks = derived.batch.blocks()
     try:
-        if batch.commit.next_row:
+        if derived.batch.commit.next_row:
             blocks.open()
     except BaseException:
-        catalog.close()
-        store.close()
+        derived.catalog.close()
+        derived.store.close()
         raise
-    return batch, catalog, store, blocks
+    return derived, blocks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -23,9 +23,17 @@ log = get_logger(__name__)
 
 
 def paths_of(
-    source: SourcePaths | None, sources: Sources, naming: Naming, catalog: Catalog
+    source: SourcePaths | None,
+    sources: Sources,
+    naming: Naming,
+    catalog: Catalog,
+    only: Sequence[str] | None,
 ) -> Iterable[Any]:
-    """What the feed is to read: the documents of ``source``, or the dead-letter list without."""
+    """What the feed is to read: the documents of ``source``, the ids ``only``, or the dead-letter
+    list.
+    """
+    if only is not None:
+        return map(naming.path, only)
     if source is None:
         return (naming.path(event.doc_id) for event in catalog.scan(IN_TROUBLE))
     return Scan(source, source.rules) if sources.reads_files else source

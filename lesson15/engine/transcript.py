@@ -5,6 +5,7 @@ Blocks are taken in the order in which the journal names them, which is that of 
 
 from __future__ import annotations
 
+import shutil
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -149,3 +150,19 @@ class Transcript:
                 manifest.store, batch.folder.index, manifest.dimensions, batch.cipher
             )
             save_index(store, batch, catalog)
+
+
+def sweep(folder: BatchFolder) -> None:
+    """Remove what other generations left; it is not wiped, which no file system promises.
+
+    Raises:
+        CheckpointWriteError: the system refused.
+    """
+    try:
+        for path in folder.stale():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise CheckpointWriteError(path=folder.root, detail=error) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,15 @@ from lesson15.checkpoint.segment import SegmentReader
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.engine.index import tag_of
 from lesson15.engine.reading import reading_lock
-from lesson15.errors import BatchNotFoundError, CorruptCheckpointError, Lesson15Error, UsageError
+from lesson15.errors import (
+    BatchNotFoundError,
+    CatalogError,
+    CorruptCheckpointError,
+    Lesson15Error,
+    StateReadError,
+    StoreError,
+    UsageError,
+)
 from lesson15.events import DocRemoved, DocSettled
 from lesson15.models import BatchState, BatchStatus, DocStatus
 from lesson15.stores import VectorStore, open_store
@@ -36,8 +44,12 @@ _COUNTED = {
 
 @dataclass(slots=True)
 class Verification:
-    """What was checked and what was wrong. ``index`` is "current", "stale" (an interrupted
-    batch: the next resume or search rebuilds it) or "empty".
+    """What was checked and what was wrong.
+
+    ``index`` is "current", "partial" (it lacks damaged documents), "stale" (an interrupted batch:
+    the next resume or search rebuilds it), "empty", or "unchecked" (it cannot be opened on a
+    read-only disk). ``damaged`` are the ids of documents whose blocks are damaged, and ``remedy``
+    is what to do about the faults.
     """
 
     batch_id: str
@@ -47,6 +59,12 @@ class Verification:
     chunks: int = 0
     index: str = ""
     faults: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+    @property
+    def remedy(self) -> str | None:
+        """The command that mends the faults, None if there are none."""
+        return f"lesson15 repair {self.batch_id}" if self.faults else None
 
     @property
     def is_clean(self) -> bool:
@@ -55,7 +73,7 @@ class Verification:
 
     def to_dict(self) -> dict[str, Any]:
         """This verification as JSON-ready values, with ``ok``."""
-        return {**asdict(self), "ok": self.is_clean}
+        return {**asdict(self), "remedy": self.remedy, "ok": self.is_clean}
 
 
 def verify(batch_id: str, state_dir: Path | str, keys: Keyring | None = None) -> Verification:
@@ -70,6 +88,7 @@ def verify(batch_id: str, state_dir: Path | str, keys: Keyring | None = None) ->
         BatchNotFoundError: there is no such batch.
         BatchKeyError: it is encrypted, and its key is not at hand.
         BatchLockedError: it is being worked on.
+        StateReadError: the system refuses to read a file, which tells nothing of the file.
     """
     manager = CheckpointManager(state_dir, keyring=keys)
     result = Verification(batch_id)
@@ -93,8 +112,8 @@ def _faults_into(result: Verification) -> Iterator[None]:
     """Put errors that tell of damage into ``result``."""
     try:
         yield
-    except UsageError:
-        raise  # locked, or a key is missing: that says nothing of the batch
+    except (UsageError, StateReadError, StoreError):
+        raise  # locked, a key is missing, an error of the disk: that says nothing of the batch
     except Lesson15Error as error:
         result.faults.append(str(error))
     del result.faults[_MAX_FAULTS:]
@@ -117,9 +136,7 @@ class _Check:
         self._check_journal()
         with batch.blocks() as blocks:
             self._check_segment(blocks)
-        with closing(
-            Catalog.recover(batch) if self._is_locked else Catalog.snapshot(batch)
-        ) as catalog:
+        with closing(self._open_catalog()) as catalog:
             self._check_catalog(catalog)
         with (
             self._index_path() as path,
@@ -146,6 +163,12 @@ class _Check:
                 for item in (copy, *copy.rglob("*")):
                     item.chmod(0o700)
             yield Path(folder, path.name)
+
+    def _open_catalog(self) -> Catalog:
+        if self._is_locked:
+            with suppress(CatalogError):  # a full disk is no fault of the batch
+                return Catalog.recover(self._batch)
+        return Catalog.snapshot(self._batch)
 
     def _fault(self, text: str) -> None:
         self._result.faults.append(text)
@@ -194,6 +217,7 @@ class _Check:
                 vectors, texts = blocks.read(event.block)
             except CorruptCheckpointError as error:
                 self._fault(f"{event.doc_id}: {error}")
+                self._result.damaged.append(event.doc_id)
                 continue
             if len(vectors) != event.chunks or len(texts) != event.chunks:
                 self._fault(f"{event.doc_id}: {len(vectors)} vectors for {event.chunks} chunks")
@@ -222,7 +246,9 @@ class _Check:
         if not batch.commit.next_row:
             result.index = "empty"
             return
-        if store.load() != tag_of(batch.commit):
+        tag = store.load()
+        is_partial = tag == tag_of(batch.commit, is_whole=False) and bool(result.damaged)
+        if tag != tag_of(batch.commit) and not is_partial:
             result.index = "stale"
             if batch.state.status is BatchStatus.FINISHED:
                 self._fault(
@@ -230,16 +256,22 @@ class _Check:
                     "`lesson15 search` or `lesson15 resume` rebuilds it"
                 )
             return
-        result.index = "current"
+        result.index = "partial" if is_partial else "current"
+        damaged = set(result.damaged)
+        unknown = {
+            row for event in self._with_chunks() if event.doc_id in damaged for row in event.rows
+        }
         counted = Counter(store.rows().tolist())
         for event in self._with_chunks():
+            if event.doc_id in damaged:
+                continue
             missing = [row for row in event.rows if not counted[row]]
             double = [row for row in event.rows if counted[row] > 1]
             if missing:
                 self._fault(f"{event.doc_id}: {len(missing)} chunks are missing from the index")
             if double:
                 self._fault(f"{event.doc_id}: {len(double)} chunks are double in the index")
-        extra = counted.keys() - self._vectors.keys()
+        extra = counted.keys() - self._vectors.keys() - unknown
         if extra:
             self._fault(f"{len(extra)} vectors in the index belong to no document")
         known = np.array(sorted(counted.keys() & self._vectors.keys()), np.int64)

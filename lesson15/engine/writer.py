@@ -22,6 +22,7 @@ from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.checkpoint.segment import Vectors
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.engine.index import save_index
+from lesson15.errors import CorruptCheckpointError
 from lesson15.events import DocRemoved, DocSettled, Event, RunEnded, TotalCounted, now
 from lesson15.models import BatchStatus, Chunk
 from lesson15.stores.base import VectorStore
@@ -30,6 +31,7 @@ from lesson15.stores.catalog import Catalog
 T = TypeVar("T")
 Verdict = TypeVar("Verdict", bound=DocSettled | DocRemoved)
 _MOST_COMMITS = 2  # under way: one that is flushed, and one that waits for it
+_NEWEST_BLOCKS = 8  # are looked at to tell a foreign segment
 _MOST_WAITING_BYTES = 64 * 1024 * 1024
 """An interval of very large documents is committed before it is full."""
 
@@ -62,7 +64,7 @@ class Writer:
         try:
             self.catalog = Catalog.recover(batch)
             if batch.commit.next_row:
-                _check_newest_block(batch, self.catalog)
+                check_segment_is_own(batch, self.catalog)
         except BaseException:
             self.files.close()
             raise
@@ -216,9 +218,24 @@ class Writer:
         self._thread.shutdown()
 
 
-def _check_newest_block(batch: StoredBatch, catalog: Catalog) -> None:
-    """Read the newest block: a foreign segment has none there; raises CorruptCheckpointError."""
-    newest = catalog.newest()
-    if newest is not None and newest.block is not None:
-        with batch.blocks() as blocks:
-            blocks.read(newest.block)
+def check_segment_is_own(batch: StoredBatch, catalog: Catalog) -> None:
+    """Check that one of the newest blocks can be read: of a foreign segment none can.
+
+    A block that is damaged by itself is no reason to stop: its document is left out of the index.
+
+    Raises:
+        CorruptCheckpointError: none can.
+    """
+    failure: CorruptCheckpointError | None = None
+    with batch.blocks() as blocks:
+        for document in catalog.newest(_NEWEST_BLOCKS):
+            if document.block is None:
+                continue
+            try:
+                blocks.read(document.block)
+            except CorruptCheckpointError as error:
+                failure = failure or error
+            else:
+                return
+    if failure is not None:
+        raise failure

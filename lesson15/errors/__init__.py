@@ -70,10 +70,12 @@ from lesson15.errors.system import (
     CheckpointWriteError,
     CorruptCheckpointError,
     EmbeddingModelError,
+    RepairError,
     SchemaTooNewError,
     ShardFailedError,
     StateReadError,
     StorageError,
+    StoreError,
 )
 from lesson15.errors.usage import (
     BatchExistsError,
@@ -146,6 +148,7 @@ __all__ = [
     "PluginError",
     "RateLimited",
     "RefusedTextError",
+    "RepairError",
     "RepeatedCallError",
     "RequestTooLargeError",
     "RoleError",
@@ -163,6 +166,7 @@ __all__ = [
     "StepError",
     "StepTimeoutError",
     "StorageError",
+    "StoreError",
     "TooManyRequestsError",
     "TransientServiceError",
     "TruncatedDocumentError",

@@ -50,8 +50,27 @@ class CorruptCheckpointError(StorageError):
     path: object
     detail: object
     message = """
-    The state at {path} is damaged ({detail}). `lesson15 verify` tells how far; restore the folder
-    from a backup, or start a new batch.
+    The state at {path} is damaged ({detail}). `lesson15 verify` tells how far; `lesson15 repair`
+    mends what it can, and does again from the sources what is lost.
+    """
+
+
+class RepairError(StorageError):
+    path: object
+    detail: object
+    message = """
+    The state at {path} cannot be repaired ({detail}). Restore the folder from a backup, or start a
+    new batch.
+    """
+
+
+class StoreError(StorageError):
+    name: str
+    path: object
+    detail: object
+    message = """
+    The vector store {name!r} failed at {path} ({detail}). What was committed is safe: mend the
+    store, then run `lesson15 resume`, which brings its index up.
     """
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from lesson15.checkpoint.encryption import Cipher
 from lesson15.errors import UsageError
 from lesson15.plugins import Group, check_name, load
 from lesson15.stores.base import VectorStore
+from lesson15.stores.guard import GuardedStore
 
 __all__ = ["VectorStore", "check_encryptable", "check_store", "open_store"]
 
@@ -34,6 +36,7 @@ def open_store(name: str, path: Path, dimensions: int, cipher: Cipher | None = N
     Raises:
         UnknownNameError: there is none.
         PluginError: the plugin is broken.
+        StoreError: the store failed; its methods raise that, too.
     """
     check_store(name)
     if name == "faiss":
@@ -43,6 +46,6 @@ def open_store(name: str, path: Path, dimensions: int, cipher: Cipher | None = N
     if name == "chroma":
         from lesson15.stores.chroma_store import ChromaStore
 
-        return ChromaStore(path, dimensions)
-    store: VectorStore = load(Group.STORES, name, _BUILT_IN)(path, dimensions)
-    return store
+        return GuardedStore(name, path, lambda: ChromaStore(path, dimensions))
+    make: Callable[[Path, int], VectorStore] = load(Group.STORES, name, _BUILT_IN)
+    return GuardedStore(name, path, lambda: make(path, dimensions))

@@ -276,17 +276,16 @@ class Catalog:
 
     def owner_of(self, vector_row: int) -> DocSettled | None:
         """The document whose vectors include ``vector_row``."""
-        found = self._last_up_to(vector_row)
-        return found if found and vector_row in found.rows else None
+        found = self._last_up_to(vector_row, 1)
+        return found[0] if found and vector_row in found[0].rows else None
 
-    def newest(self) -> DocSettled | None:
-        """The document whose vectors were added last."""
-        return self._last_up_to(sys.maxsize)
+    def newest(self, count: int = 1) -> list[DocSettled]:
+        """The ``count`` documents whose vectors were added last, the last one first."""
+        return self._last_up_to(sys.maxsize, count)
 
-    def _last_up_to(self, vector_row: int) -> DocSettled | None:
-        query = f"{_SELECT} WHERE first_row <= ? ORDER BY first_row DESC LIMIT 1"
-        rows = self._fetch(query, (vector_row,))
-        return self._event(rows[0]) if rows else None
+    def _last_up_to(self, vector_row: int, count: int) -> list[DocSettled]:
+        query = f"{_SELECT} WHERE first_row <= ? ORDER BY first_row DESC LIMIT ?"
+        return list(map(self._event, self._fetch(query, (vector_row, count))))
 
     def close(self) -> None:
         """Close the connection, and seal what :meth:`recover` opened."""

@@ -1,8 +1,17 @@
-"""Chroma: a persistent collection in cosine space; needs ``pip install lesson15[chroma]``."""
+"""Chroma: a persistent collection in cosine space; needs ``pip install lesson15[chroma]``.
+
+Chroma keeps no checksums, and what a damaged file does to it ranges from an exception to wrong
+answers. So the tag has a checksum of all its files, and a folder that does not match is thrown
+away, unopened: it is derived.
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +36,35 @@ class ChromaStore:
             import chromadb
         except ImportError as error:
             raise MissingDependencyError(feature="--store chroma", package="chromadb") from error
-        folder = path.with_suffix(".chroma")
-        folder.mkdir(exist_ok=True)
-        self._tag = folder / "lesson15.tag"
+        self._settings = chromadb.config.Settings(anonymized_telemetry=False)
+        self._make_client = chromadb.PersistentClient
+        self._folder = path.with_suffix(".chroma")
+        self._tag = self._folder / "lesson15.tag"
         self._dimensions = dimensions
-        settings = chromadb.config.Settings(anonymized_telemetry=False)
-        with _clients:
-            self._client: Any = chromadb.PersistentClient(path=str(folder), settings=settings)
-        self._collection: Any = self._make()
+        self._client: Any = None
+        self._opened: Any = None
+        self._sealed: tuple[str, bytes] | None = None  # the tag, and the bytes of its file
 
-    def _make(self) -> Any:
-        return self._client.get_or_create_collection(
-            "chunks", metadata=_GRAPH, embedding_function=None
-        )
+    @property
+    def _collection(self) -> Any:
+        """The collection, which is opened when it is first used."""
+        if self._opened is None:
+            if self._client is None:
+                self._folder.mkdir(exist_ok=True)
+                with _clients:
+                    self._client = self._make_client(
+                        path=str(self._folder), settings=self._settings
+                    )
+            self._opened = self._client.get_or_create_collection(
+                "chunks", metadata=_GRAPH, embedding_function=None
+            )
+        return self._opened
 
     def clear(self) -> None:
         """Forget everything."""
-        self._client.delete_collection("chunks")
-        self._tag.unlink(missing_ok=True)
-        self._collection = self._make()
+        self.close()
+        if self._folder.exists():
+            shutil.rmtree(self._folder)
 
     def rows(self) -> Rows:
         """Every row in the collection."""
@@ -88,16 +107,59 @@ class ChromaStore:
 
     def save(self, tag: str) -> None:
         """Record that the collection reflects the commit ``tag``."""
-        self._tag.write_text(tag, encoding="utf-8")
+        self.close()  # so that all of it is in the files
+        self._seal(tag)
 
     def load(self) -> str | None:
-        """The recorded tag; None if anything was written since."""
+        """The recorded tag; None if anything was written since, or a file is not as it was."""
         try:
-            return self._tag.read_text(encoding="utf-8")
-        except OSError:
+            mark = json.loads(self._tag.read_bytes())
+            if mark["crc"] != self._checksum():
+                return None
+            tag = str(mark["tag"])
+        except (OSError, ValueError, KeyError, TypeError):
             return None
+        self._seal(tag)
+        return tag
+
+    def _seal(self, tag: str) -> None:
+        """Open the collection, which changes a file, and only then record the checksum."""
+        assert self._collection is not None  # noqa: S101 - asking for it opens it
+        self._write_mark(tag)
+
+    def _write_mark(self, tag: str) -> None:
+        mark = json.dumps({"tag": tag, "crc": self._checksum()}).encode()
+        temporary = self._tag.with_name(self._tag.name + ".tmp")
+        temporary.write_bytes(mark)
+        temporary.replace(self._tag)
+        self._sealed = tag, mark
+
+    def _seal_again(self) -> None:
+        """Reading changes files as well; nothing is done if another process has written since."""
+        if self._sealed is None:
+            return
+        (tag, mark), self._sealed = self._sealed, None
+        with suppress(OSError):  # without a sound mark it is made anew
+            if self._tag.read_bytes() == mark:
+                self._write_mark(tag)
+        self._sealed = None
+
+    def _checksum(self) -> int:
+        """Of the names and bytes of all of Chroma's files."""
+        crc = 0
+        for path in sorted(self._folder.rglob("*")):
+            if path.is_dir() or path.name.startswith(self._tag.name):
+                continue
+            crc = zlib.crc32(str(path.relative_to(self._folder)).encode(), crc)
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    crc = zlib.crc32(block, crc)
+        return crc
 
     def close(self) -> None:
         """Release the client: one that stayed open would not see what other processes write."""
-        with _clients:
-            self._client.close()
+        client, self._client, self._opened = self._client, None, None
+        if client is not None:
+            with _clients:
+                client.close()
+            self._seal_again()
