@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STATE := checkpoints/demo-state
 LOWEST := build/lowest
+LOWEST_PYTEST := $(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning \
+	-W ignore::PendingDeprecationWarning
 # Parts of the suite that start servers, browsers and workers, or kill processes by the hundred.
 SLOW_PARTS := crash course distributed service
 SLOW_FILES := faults/test_kill.py test_encryption.py test_packaging.py test_plugins.py \
@@ -44,8 +46,11 @@ lint: $(VENV)/dev.done
 
 test: lint
 	rm -f .coverage .coverage.*
-	$(BIN)/pytest -n 2 --cov --cov-report= tests $(SLOW_PARTS:%=--ignore tests/%)
-	$(BIN)/pytest --cov --cov-append --cov-report= tests/service tests/course tests/distributed
+	COVERAGE_FILE=.coverage.core $(BIN)/pytest -n 2 --cov --cov-report= \
+		tests $(SLOW_PARTS:%=--ignore tests/%)
+	COVERAGE_FILE=.coverage.services $(BIN)/pytest --cov --cov-report= \
+		tests/service tests/course tests/distributed
+	$(BIN)/coverage combine --quiet .coverage.core .coverage.services
 	$(BIN)/coverage report
 	$(BIN)/python tools/coverage_gate.py
 	$(BIN)/pytest tests/crash -n 2
@@ -57,8 +62,8 @@ test-fast: lint
 
 # Warnings of deprecation are left out: old releases of libraries meet new ones of what they use.
 test-lowest: $(LOWEST)/done
-	$(LOWEST)/bin/python -m pytest -n 2 -W ignore::DeprecationWarning \
-		-W ignore::PendingDeprecationWarning tests --ignore tests/crash $(LOWEST_OPTIONS)
+	$(LOWEST_PYTEST) -n 2 tests $(SLOW_PARTS:%=--ignore tests/%)
+	$(LOWEST_PYTEST) tests/service tests/course tests/distributed
 
 # The lowest versions that pyproject.toml allows of what lesson15 itself names, and the newest of the
 # rest. torch comes first and by pip, as in $(VENV): uv need not find a build of it for this machine.

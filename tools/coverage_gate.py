@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 # Statements and branches together, of every module, as `coverage report` shows them at its end.
-WHOLE_PERCENT = 90.0
+WHOLE_PERCENT = 93.0
 # Branches alone, of the parts that decide what survives a crash.
 GUARDED = ("lesson15/engine/", "lesson15/checkpoint/", "lesson15/faults/", "lesson15/recovery")
 GUARDED_PERCENT = 95.0

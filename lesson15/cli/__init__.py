@@ -23,7 +23,8 @@ from lesson15.cli import (  # noqa: F401 - importing them registers their comman
     workers,
 )
 from lesson15.cli.common import ExitCode, app
-from lesson15.errors import EmbeddingModelError, StorageError, UsageError
+from lesson15.cli.ends import sound_streams
+from lesson15.errors import EmbeddingModelError, OutputError, StorageError, UsageError
 from lesson15.logs import log_to_stderr
 from lesson15.terminal import printable
 
@@ -64,6 +65,15 @@ def _logs() -> AbstractContextManager[None]:
 
 def main() -> None:
     """Entry point: errors that the user can mend are one line, without a traceback."""
+    try:
+        with sound_streams():
+            _main()
+    except OutputError as error:  # of what was printed last
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(ExitCode.RESUMABLE)
+
+
+def _main() -> None:
     from pydantic import ValidationError
 
     try:

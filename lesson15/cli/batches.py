@@ -23,6 +23,7 @@ from lesson15.cli.common import (
     print_json,
     state_folder,
 )
+from lesson15.cli.ends import how_to_go_on, quit_now
 from lesson15.cli.faults import Faults, faults_of
 from lesson15.cli.reports import print_report
 from lesson15.cli.sources import (
@@ -226,7 +227,7 @@ def _drive(processor: Processor, batch_id: str, work: Any, as_json: bool) -> NoR
 def _stop(processor: Processor, loop: Any) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.remove_signal_handler(name)
-        signal.signal(name, signal.SIG_DFL)  # the next one ends the process at once
+        signal.signal(name, quit_now)  # the next one ends the process at once
     print("\nStopping after a last checkpoint; press Ctrl-C again to quit now.", file=sys.stderr)
     processor.cancel()
 
@@ -248,8 +249,10 @@ def _print_aborted(
     error: Lesson15Error,
     as_json: bool,  # noqa: FBT001, RUF100 - internal
 ) -> None:
-    hint = _resume_hint(processor, batch_id)
-    print(f"Aborted: {printable(error)}\nTo go on: {printable(hint)}", file=sys.stderr)
+    hint = how_to_go_on(error, batch_id, processor.checkpoint_manager.checkpoint_dir)
+    print(f"Aborted: {printable(error)}", file=sys.stderr)
+    if hint is not None:
+        print(f"To go on: {printable(hint)}", file=sys.stderr)
     found = processor.checkpoint_manager.try_open(batch_id)
     state = found.state if isinstance(found, StoredBatch) else BatchState(batch_id)
     report = BatchReport.of(state, BatchStatus.ABORTED, [], str(error)).to_dict()

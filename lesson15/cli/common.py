@@ -13,6 +13,9 @@ from lesson15.settings import Settings
 
 app = typer.Typer(
     help="Batch processing with checkpoint and resume.",
+    epilog="Exit codes: 0 done; 1 finished with failed documents, or a fault was found; 2 bad "
+    "usage or input; 3 the system was at fault, and the batch can be resumed or repaired; 130 "
+    "interrupted twice; 141 nobody reads the output any more.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -11,7 +11,7 @@ import typer
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.cli.common import AsJson, BatchId, ExitCode, StateDir, app, print_json, state_folder
-from lesson15.errors import BatchKeyError, InvalidKeyError
+from lesson15.cli.ends import shown_status
 from lesson15.models import SearchHit
 from lesson15.terminal import printable
 
@@ -50,7 +50,7 @@ def list_batches(state_dir: StateDir = None, as_json: AsJson = False) -> None:
         if isinstance(found, StoredBatch):
             batches.append(found.status())
         else:
-            shown = "encrypted" if isinstance(found, BatchKeyError | InvalidKeyError) else "damaged"
+            shown = shown_status(found)
             batches.append({"batch_id": batch_id, "status": shown, "error": str(found)})
     if as_json:
         print_json({"batches": batches, "total_count": len(batches)})

@@ -84,6 +84,14 @@ class SchemaTooNewError(StorageError):
     """
 
 
+class OutputError(StorageError):
+    detail: object
+    message = """
+    The output could not be written ({detail}). What was done before is safe; `lesson15 status`
+    shows it.
+    """
+
+
 class BrokerUnavailableError(StorageError):
     url: str
     detail: object
