@@ -130,16 +130,16 @@ def test_a_second_interrupt(batch: Path, tmp_path: Path) -> None:
         f"sys.argv = ['lesson15', 'resume', 'b', '--state-dir', {str(batch)!r}]\n"
         "main()\n"
     )
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, program], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT
-    )
-    assert process.stderr is not None
-    line = ""
-    while "Ctrl-C again" not in line:
-        line = process.stderr.readline()
-        assert line, "it ended before the first interrupt"
-    process.send_signal(signal.SIGINT)
-    assert process.wait(300) == 130
+    ) as process:
+        assert process.stderr is not None
+        line = ""
+        while "Ctrl-C again" not in line:
+            line = process.stderr.readline()
+            assert line, "it ended before the first interrupt"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(300) == 130
     assert "130" in lesson15("--help").stdout
 
 

@@ -8,8 +8,10 @@ import json
 import os
 import re
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -87,6 +89,11 @@ class BatchFolder:
             return list(self.root.glob("generation-*"))
         kept = {self.checkpoint, self.data, self.shards, self.lock, self.owner}
         return [path for path in self.root.iterdir() if path not in kept]
+
+
+def new_batch_id() -> str:
+    """A fresh id that sorts by time."""
+    return f"batch-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def run(
         settings = settings.model_copy(update={"steps": tuple(step)})
     rules = rules_of(include, exclude, gitignore, files_from, null_separated)
     paths = check_sources(paths, rules)
-    from lesson15.engine.processor import new_batch_id
+    from lesson15.checkpoint.layout import new_batch_id
 
     batch_id = batch_id or new_batch_id()
     if broker and not distributed:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lesson15.checkpoint.filesystem import OsFileSystem
-from lesson15.checkpoint.layout import batch_lock
+from lesson15.checkpoint.layout import batch_lock, new_batch_id
 from lesson15.distributed.coordinator import Coordinator, Listener
 from lesson15.distributed.merge import Merge
 from lesson15.distributed.plan import plan
@@ -20,7 +20,7 @@ from lesson15.distributed.queue import CeleryQueue, ShardQueue, ShardTask, chose
 from lesson15.distributed.shards import Shards
 from lesson15.documents.scan import Scan
 from lesson15.engine.feed import Naming
-from lesson15.engine.processor import BatchProcessor, new_batch_id
+from lesson15.engine.processor import BatchProcessor
 from lesson15.engine.source_paths import STANDARD_INPUT, Paths, SourcePaths, begun_with, roots_of
 from lesson15.engine.sources import Sources
 from lesson15.errors import (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, open_file_system
-from lesson15.checkpoint.layout import batch_lock
+from lesson15.checkpoint.layout import batch_lock, new_batch_id
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.state_files import Manifest, make_folder
 from lesson15.checkpoint.stored_batch import StoredBatch
@@ -398,8 +397,3 @@ class BatchProcessor:
         self._runs[batch_id] = run
         stack.callback(self._runs.pop, batch_id)
         return await carry_out(run, observers, source, paths, sources, tally, is_new=is_new)
-
-
-def new_batch_id() -> str:
-    """A fresh id that sorts by time."""
-    return f"batch-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
+from lesson15.checkpoint.layout import new_batch_id
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.stored_batch import StoredBatch
-from lesson15.engine.processor import new_batch_id
 from lesson15.errors import BatchNotFoundError, SessionError
 from lesson15.events import Paused, RunOpened, Unpaused
 from lesson15.host.child import EngineHost

@@ -25,8 +25,8 @@ from lesson15.api.models import (
 )
 from lesson15.api.problems import documented
 from lesson15.api.search import search_batch
+from lesson15.checkpoint.layout import new_batch_id
 from lesson15.engine.batch import Batch
-from lesson15.engine.processor import new_batch_id
 from lesson15.errors import BatchNotFoundError
 from lesson15.models import Failure
 
