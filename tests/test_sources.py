@@ -399,3 +399,9 @@ def test_the_total_is_known_or_it_is_not(docs: Path) -> None:
     assert known_total([docs / "d1.txt"], rules, reads_files=True) == 1
     assert known_total(["a", "b"], rules, reads_files=False) == 2
     assert known_total(iter(["a"]), rules, reads_files=False) == 0
+
+
+async def test_a_path_that_cannot_be_a_files_fails_alone(docs: Path, make: Any) -> None:
+    """As `find -print0` gives, when the list is not said to be separated by NUL."""
+    report = await make().process_batch([docs / "d0.txt", f"{docs}/d1.txt\0more.txt"], "b")
+    assert (report["processed_docs"], report["failed_docs"]) == (1, 1)

@@ -71,7 +71,7 @@ def file_fingerprint(path: str) -> list[int] | None:
     """Size and times of the file at ``path``, None if it cannot be seen."""
     try:
         return Fingerprint.of(path).to_list()
-    except OSError:
+    except (OSError, ValueError):  # a NUL byte is in no name of a file
         return None
 
 
