@@ -179,7 +179,8 @@ BROKEN: dict[str, tuple[Break, str]] = {
         commit_with(segment_bytes=lambda c: c.segment_bytes + 1), LOST
     ),
     "segment offset 1 too small": (
-        commit_with(segment_bytes=lambda c: c.segment_bytes - 1), r"is cut short|segment\.bin is damaged"
+        commit_with(segment_bytes=lambda c: c.segment_bytes - 1),
+        r"is cut short|segment\.bin is damaged",
     ),
     "commit number not raised": (
         commit_with(number=lambda c: c.number - 1), "other events than commit"
