@@ -57,7 +57,7 @@ async def test_they_are_resumed(
     result = verify(batch, state)
     assert result.is_clean, result.faults
     assert oracle.indexed(state, batch) == oracle.sequential(Path("docs"), "hashing")
-    assert json.loads((state / batch / "checkpoint.json").read_text())["schema_version"] == 3
+    assert json.loads((state / batch / "checkpoint.json").read_text())["schema_version"] == SCHEMA_VERSION
 
 
 async def test_they_are_replayed_and_forked(state: Path, make: Make) -> None:

@@ -63,7 +63,7 @@ async def test_they_are_resumed(state: Path, make: Make, batch: str) -> None:
     result = verify(batch, state)
     assert result.is_clean, result.faults
     assert oracle.indexed(state, batch) == oracle.sequential(Path("docs"), "hashing")
-    assert json.loads((state / batch / "checkpoint.json").read_text())["schema_version"] == 3
+    assert json.loads((state / batch / "checkpoint.json").read_text())["schema_version"] == SCHEMA_VERSION
     searcher = Searcher(batch, state)
     (new,) = searcher.search("lava is hot", 1)
     (old,) = searcher.search("violin varnish", 1)

@@ -113,7 +113,7 @@ class DistributedProcessor:
         """
         if isinstance(doc_paths, str | os.PathLike):
             doc_paths = [doc_paths]
-        if self._local.rules.files_from == STANDARD_INPUT and not resume:
+        if self._local.recipe.rules.files_from == STANDARD_INPUT and not resume:
             raise UsageError(problem="A distributed batch needs a list that can be read again: "
                              "write it to a file for --files-from.")  # fmt: skip
         if not isinstance(doc_paths, Sequence):
