@@ -16,6 +16,7 @@ from lesson15 import Batch, BatchProcessor, CheckpointManager, Recording, Search
 from lesson15.checkpoint.batch_files import BatchFiles
 from lesson15.checkpoint.encryption import Cipher, Encryption, Keyring
 from lesson15.checkpoint.filesystem import AppendFile, OsFileSystem
+from lesson15.checkpoint.migrations import SCHEMA_VERSION
 from lesson15.checkpoint.state_files import encode
 from lesson15.engine.rekey import rekey, rekey_in
 from lesson15.errors import (

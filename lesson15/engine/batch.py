@@ -12,6 +12,7 @@ from lesson15.checkpoint.encryption import Cipher, Keyring
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.state_files import Commit, Manifest
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.events import Event
 from lesson15.models import BatchState, Failure, SearchHit
 
@@ -114,6 +115,14 @@ class Batch:
     def status(self) -> dict[str, Any]:
         """What interfaces show of it; see :meth:`StoredBatch.status`."""
         return self._stored.status()
+
+    def reembedding(self) -> dict[str, Any] | None:
+        """The same of what is to take its place, while everything is done again; None otherwise."""
+        for number in reversed(self.folder.unfinished()):
+            found = self._manager.staged(self.batch_id, number).try_open(self.batch_id)
+            if isinstance(found, StoredBatch):
+                return found.status()
+        return None
 
     def events(self) -> Iterator[Event]:
         """Its committed events, from the first."""

@@ -100,12 +100,6 @@ async def reembed(
     return report
 
 
-def is_begun(folder: BatchFolder) -> bool:
-    """Whether a later generation of the batch in ``folder`` is being made, or was interrupted."""
-    return any(folder.at(number).data.joinpath(folder.checkpoint.name).exists()
-               for number in folder.unfinished())  # fmt: skip
-
-
 class _Reembedding:
     """One call of :func:`reembed`, on ``batch``, which is locked, and its ``catalog``."""
 
