@@ -6,7 +6,8 @@ and keeps it on record. ``lesson15 resume ID --reembed`` makes everything of one
 
 from __future__ import annotations
 
-import lesson15
+import sys
+
 from lesson15 import plugins
 from lesson15.checkpoint.state_files import Manifest
 from lesson15.documents import chunkers
@@ -21,7 +22,8 @@ def versions_of(manifest: Manifest) -> dict[str, str]:
     Parts are "lesson15", which has all loaders of its own, "chunker NAME", "loader .SUFFIX" of each
     plugin, and "step NAME". Steps that are functions have no version.
     """
-    found = {_LESSON15: lesson15.__version__}
+    # The package itself stands above all its parts, and is loaded when one of them is.
+    found = {_LESSON15: str(sys.modules[_LESSON15].__version__)}
     name = manifest.chunker
     found[f"chunker {name}"] = (
         plugins.version_of(Group.CHUNKERS, name)
