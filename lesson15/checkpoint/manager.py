@@ -85,7 +85,7 @@ class CheckpointManager:
             return None
 
     def list_checkpoints(self) -> list[str]:
-        """The ids of all batches, sorted; those with a damaged or lost checkpoint are listed too.
+        """The ids of all batches, sorted; those with a damaged, lost or hidden checkpoint too.
 
         Raises:
             StateReadError: the folder cannot be read.
@@ -96,7 +96,7 @@ class CheckpointManager:
             return []
         except OSError as error:
             raise StateReadError(path=self.checkpoint_dir, detail=error) from error
-        return sorted(path.name for path in folders if BatchFolder(path, path.name).has_batch)
+        return sorted(path.name for path in folders if _may_be_batch(path))
 
     # --- reading and making batches -----------------------------------------------------------
 
@@ -134,3 +134,11 @@ class CheckpointManager:
         make_folder(self.fs, folder.root)
         save_checkpoint(self.fs, folder, state, commit, batch.cipher)
         return batch
+
+
+def _may_be_batch(path: Path) -> bool:
+    """Whether the folder ``path`` holds a batch, or cannot be looked into."""
+    try:
+        return BatchFolder(path, path.name).has_batch
+    except StateReadError:
+        return True

@@ -24,14 +24,28 @@ _PART = 1 << 16  # characters of a list read at once
 
 
 def check_paths(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Check that every path exists.
+    """Check that every path exists, or may do so: what cannot be seen fails by name later.
 
     Raises:
         PathNotFoundError: one does not.
     """
     for path in paths:
-        if not os.path.lexists(path):
+        if is_absent(path):
             raise PathNotFoundError(path=os.fspath(path), cwd=Path.cwd())
+
+
+def is_absent(path: str | os.PathLike[str]) -> bool:
+    """Whether the system says that there is no ``path``, not even a link.
+
+    ``os.path.lexists`` takes for absent what cannot be seen, too.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL byte is in no name
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def is_inside(real_path: str, root: str) -> bool:

@@ -24,10 +24,11 @@ from functools import lru_cache
 from itertools import islice
 
 from lesson15.documents.loaders import loaders
+from lesson15.documents.scan import is_absent
 from lesson15.engine.feed import Naming, file_fingerprint
 from lesson15.engine.observers import Observers
 from lesson15.engine.writer import Writer
-from lesson15.errors import SourcesMissingError
+from lesson15.errors import SourcesLostError, SourcesMissingError
 from lesson15.events import DocRemoved, DocSettled, now
 from lesson15.logs import get_logger
 from lesson15.models import DocStatus, RunSummary
@@ -56,7 +57,7 @@ def look(path: str) -> Presence:
     try:
         os.stat(path)  # noqa: PTH116 - strings, for speed
     except (FileNotFoundError, NotADirectoryError):
-        return Presence.HIDDEN if os.path.lexists(path) else Presence.GONE
+        return Presence.GONE if is_absent(path) else Presence.HIDDEN
     except (OSError, ValueError):
         return Presence.HIDDEN
     return Presence.HERE
@@ -274,13 +275,20 @@ async def drop_what_is_gone(
     """Take documents whose files are gone out of the batch, the failed ones alone in a retry.
 
     Raises:
-        SourcesMissingError: so much is gone by now that it looks like an accident.
+        SourcesMissingError: so much of what a retry is to work on is gone that it looks like an
+            accident; nothing has been changed.
+        SourcesLostError: so much went away while the batch ran.
     """
 
     def part() -> list[tuple[DocSettled, bool]]:
         return [(verdict, sources.is_to_go(verdict)) for verdict in islice(verdicts, _SLICE)]
 
-    await writer.in_thread(lambda: sources.check(writer.catalog, is_retry=is_retry))
+    try:
+        await writer.in_thread(lambda: sources.check(writer.catalog, is_retry=is_retry))
+    except SourcesMissingError as error:
+        if is_retry:
+            raise
+        raise SourcesLostError(**error.fields) from error
     where = f"{_WITH_FILES} AND status = 'failed'" if is_retry else _WITH_FILES
     verdicts = writer.catalog.scan(where)
     while judged := await writer.in_thread(part):
