@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -68,6 +69,7 @@ class Scan:
 
     Attributes:
         unsupported: how many files of folders were passed over so far, by suffix ("" for none).
+        unlisted: what may be a folder, was yielded as it is, and hides what lies in it.
 
     Raises:
         UsageError: a pattern of ``rules`` is no pattern.
@@ -83,11 +85,19 @@ class Scan:
         self._exclude = _patterns("--exclude", rules.exclude)
         self._obeys_gitignore = rules.gitignore
         self.unsupported: dict[str, int] = {}
+        self.unlisted: set[str] = set()
 
     def __iter__(self) -> Iterator[str]:
         for path in self._paths:
             text = os.fspath(path)
-            if os.path.isdir(text):  # noqa: PTH112 - paths are strings here
+            try:
+                is_folder = stat.S_ISDIR(os.stat(text).st_mode)  # noqa: PTH116 - strings, for speed
+            except (FileNotFoundError, NotADirectoryError, ValueError):
+                is_folder = False
+            except OSError:
+                is_folder = False
+                self.unlisted.add(text)
+            if is_folder:
                 yield from self._walk(text)
             else:
                 yield text
@@ -106,6 +116,8 @@ class Scan:
                     ignores.enter(path)
                 open_folders.append(self._sort_out(entries, prefix, ignores))
             else:
+                if is_folder:
+                    self.unlisted.add(path)
                 yield path
 
     def _sort_out(
@@ -119,6 +131,7 @@ class Scan:
             try:
                 is_folder = entry.is_dir(follow_symlinks=False)
             except OSError:  # whatever it is, it must not go unnoticed
+                self.unlisted.add(path)
                 yield path, False
                 continue
             place = path[prefix:] + "/" * is_folder

@@ -22,7 +22,17 @@ def compiler() -> str | None:
 def build(folder: Path) -> Path:
     """Compile the library into ``folder``."""
     library = folder / "storm.so"
-    command = [compiler() or "cc", "-O1", "-Wall", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"]
+    command = [
+        compiler() or "cc",
+        "-O1",
+        "-Wall",
+        "-shared",
+        "-fPIC",
+        "-o",
+        library,
+        SOURCE,
+        "-ldl",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return library

@@ -113,9 +113,7 @@ class Judge:
         log.unlink(missing_ok=True)
         before = _durable(world.state)
         keys = world.keys(attempt.kind)
-        self.done = done = self._zygote(
-            *attempt.arguments(world), storm=attempt.storm, **keys
-        )
+        self.done = done = self._zygote(*attempt.arguments(world), storm=attempt.storm, **keys)
         self.struck = attempt.storm.struck()
         self._look_at_words(done)
         if done.returncode == 2 and _durable(world.state) != before:

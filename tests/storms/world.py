@@ -18,7 +18,19 @@ from tests.storms.zygote import Zygote
 
 KEY, OLD_KEY = "5a" * 32, "3c" * 32
 QUERIES = ("subject 74 of the archive", "how bees keep honey", "tables of the third quarter")
-_WORDS = "harbour lantern meadow orchard pebble quarry ribbon saddle thicket velvet willow".split()
+_WORDS = [
+    "harbour",
+    "lantern",
+    "meadow",
+    "orchard",
+    "pebble",
+    "quarry",
+    "ribbon",
+    "saddle",
+    "thicket",
+    "velvet",
+    "willow",
+]
 Hits = list[tuple[str, int, float]]
 ALL = 500
 """More hits than there are chunks: two searches that find the same have the same vectors."""

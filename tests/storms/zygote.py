@@ -59,9 +59,7 @@ class Zygote:
     def __exit__(self, *_: object) -> None:
         self._process.communicate(timeout=60)
 
-    def __call__(
-        self, *arguments: object, storm: Storm | None = None, **environment: str
-    ) -> Done:
+    def __call__(self, *arguments: object, storm: Storm | None = None, **environment: str) -> Done:
         """Run ``lesson15 ARGUMENTS`` in ``storm``."""
         given = tuple(map(str, arguments))
         out, err = self._folder / "stdout", self._folder / "stderr"
@@ -122,7 +120,7 @@ if __name__ == "__main__":
     import lesson15.engine.repair
     import lesson15.engine.searching
     import lesson15.engine.verify
-    import lesson15.stores.faiss_store  # noqa: F401 - to spare each child the time
+    import lesson15.stores.faiss_store
 
     _serve()
     lesson15.cli.main()
