@@ -11,6 +11,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("storm.c")
 ERRORS = {name: getattr(errno, name) for name in ("EIO", "ESTALE", "EACCES", "ENOSPC")}
+NEVER_RETURNS = "never returns"
 CALLS = ("stat", "open", "list", "read", "write", "fsync", "rename", "remove")
 
 
@@ -22,17 +23,8 @@ def compiler() -> str | None:
 def build(folder: Path) -> Path:
     """Compile the library into ``folder``."""
     library = folder / "storm.so"
-    command = [
-        compiler() or "cc",
-        "-O1",
-        "-Wall",
-        "-shared",
-        "-fPIC",
-        "-o",
-        library,
-        SOURCE,
-        "-ldl",
-    ]
+    options = ["-O1", "-Wall", "-shared", "-fPIC", "-o", library]
+    command = [compiler() or "cc", *options, SOURCE, "-ldl"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return library
@@ -42,6 +34,7 @@ def build(folder: Path) -> Path:
 class Storm:
     """Which calls fail, below which folders, with which error, and how often.
 
+    With the ``error`` NEVER_RETURNS they hang instead, as those on a dead file server do.
     ``rate`` is in 10,000ths. If ``is_stuck``, a path always fails or never. The first
     ``spared`` calls that would fail succeed. ``log`` takes a line for each call that failed.
     """
@@ -60,7 +53,7 @@ class Storm:
         told = {
             "STORM_PATHS": ":".join(map(str, self.folders)),
             "STORM_CALLS": ",".join(self.calls),
-            "STORM_ERRNO": ERRORS[self.error],
+            "STORM_ERRNO": ERRORS.get(self.error, 0),
             "STORM_SEED": self.seed,
             "STORM_RATE": self.rate,
             "STORM_STUCK": int(self.is_stuck),

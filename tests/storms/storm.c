@@ -4,7 +4,7 @@
  *
  *   STORM_PATHS   folders, separated by ":"; only what lies below one of them is struck
  *   STORM_CALLS   kinds of calls, separated by ",": stat open list read write fsync rename remove
- *   STORM_ERRNO   the number of the error
+ *   STORM_ERRNO   the number of the error; 0: the call does not fail, it never returns
  *   STORM_SEED    a number: whether the n-th call of a kind on a path fails depends on it
  *   STORM_RATE    of 10,000 calls so many fail
  *   STORM_STUCK   1: a path either always fails or never, as a bad sector does
@@ -116,6 +116,7 @@ static int strikes(enum kind kind, const char *path) {
         int length = snprintf(line, sizeof line, "%s %d %s\n", names[kind], number, path);
         if (length > 0) syscall(SYS_write, log_fd, line, (size_t)length);
     }
+    while (!number) pause();
     errno = number;
     return 1;
 }

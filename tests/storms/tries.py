@@ -113,7 +113,9 @@ class Judge:
         log.unlink(missing_ok=True)
         before = _durable(world.state)
         keys = world.keys(attempt.kind)
-        self.done = done = self._zygote(*attempt.arguments(world), storm=attempt.storm, **keys)
+        self.done = done = self._zygote(
+            *attempt.arguments(world), storm=attempt.storm, environment=keys
+        )
         self.struck = attempt.storm.struck()
         self._look_at_words(done)
         if done.returncode == 2 and _durable(world.state) != before:
@@ -220,14 +222,14 @@ class Judge:
             if lost:
                 self._find(f"lost: {lost}")
         if attempt.kind == "damaged":
-            self._expect(self._zygote("repair", "b", *at, **keys), 0)
+            self._expect(self._zygote("repair", "b", *at, environment=keys), 0)
         again = Try(attempt.seed, "resume" if is_there else "run", attempt.kind, "", attempt.storm)
-        done = self._zygote(*again.arguments(world), **keys)
+        done = self._zygote(*again.arguments(world), environment=keys)
         self._expect(done, 0, 1)
         if done.returncode == 1:
-            self._expect(self._zygote("retry-failed", "b", *at, **keys), 0)
+            self._expect(self._zygote("retry-failed", "b", *at, environment=keys), 0)
         if attempt.command == "rekey":
-            self._expect(self._zygote("rekey", "b", *at, **keys), 0)
+            self._expect(self._zygote("rekey", "b", *at, environment=keys), 0)
         faults = world.faults(attempt.kind)
         if faults:
             self._find(f"afterwards: {faults}")

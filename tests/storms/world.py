@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,19 +17,7 @@ from tests.storms.zygote import Zygote
 
 KEY, OLD_KEY = "5a" * 32, "3c" * 32
 QUERIES = ("subject 74 of the archive", "how bees keep honey", "tables of the third quarter")
-_WORDS = [
-    "harbour",
-    "lantern",
-    "meadow",
-    "orchard",
-    "pebble",
-    "quarry",
-    "ribbon",
-    "saddle",
-    "thicket",
-    "velvet",
-    "willow",
-]
+_WORDS = ("harbour", "lantern", "meadow", "orchard", "pebble", "quarry", "ribbon", "saddle")
 Hits = list[tuple[str, int, float]]
 ALL = 500
 """More hits than there are chunks: two searches that find the same have the same vectors."""
@@ -181,7 +168,7 @@ class World:
         self._zygote(
             "run", self.sources(kind).name, "--batch-id", "b", "--state-dir", "state",
             "--embedder", "hashing", "--max-concurrent", 2, "--checkpoint-interval", 2,
-            storm=storm, **(keys if kind == "sealed" else {}),
+            storm=storm, environment=keys if kind == "sealed" else {},
         )  # fmt: skip
 
     def _make_done(self, kind: str) -> None:
@@ -207,5 +194,5 @@ class World:
         data[len(data) // 2] ^= 4
         (batch / "segment.bin").write_bytes(data)
         for path in (*batch.glob("catalog*"), *batch.glob("index*")):
-            os.unlink(path)
+            path.unlink()
         self.stored[kind] = self.stored["done"]

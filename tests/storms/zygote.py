@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -59,13 +60,18 @@ class Zygote:
     def __exit__(self, *_: object) -> None:
         self._process.communicate(timeout=60)
 
-    def __call__(self, *arguments: object, storm: Storm | None = None, **environment: str) -> Done:
+    def __call__(
+        self,
+        *arguments: object,
+        storm: Storm | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Done:
         """Run ``lesson15 ARGUMENTS`` in ``storm``."""
         given = tuple(map(str, arguments))
         out, err = self._folder / "stdout", self._folder / "stderr"
         order = {
             "arguments": given, "cwd": str(self._folder), "out": str(out), "err": str(err),
-            "environment": {**environment, **(storm.environment() if storm else {})},
+            "environment": {**(environment or {}), **(storm.environment() if storm else {})},
         }  # fmt: skip
         assert self._process.stdin is not None
         assert self._process.stdout is not None
