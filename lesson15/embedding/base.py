@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,17 +48,6 @@ class Embedder(Protocol):
 
         Blocking; called from as many threads at once as ``threads`` says, from one if it does not.
         """
-        ...
-
-
-@runtime_checkable
-class ParallelEmbedder(Embedder, Protocol):
-    """An embedder that may be called from ``threads`` threads at once."""
-
-    threads: int
-
-    def begin_thread(self) -> None:
-        """Prepare the calling thread; called in each of the engine's threads before its first."""
         ...
 
 

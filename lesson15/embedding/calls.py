@@ -7,7 +7,8 @@ texts, all of other people's documents:
   asks for. Where the service itself is in trouble (:class:`~lesson15.recovery.Trouble`), the texts
   are never blamed; a :class:`~lesson15.embedding.breaker.Breaker` holds all calls back.
 - Texts are blamed once the retries are used up, or at once if they are refused: the call is halved
-  until the bad text is alone, and the others get their vectors.
+  until the bad text is alone, and the others get their vectors. So is a call of several texts that
+  fails again after each of a few outages: between them the service answered a single text.
 - Before a lone text is blamed, the embedder must have shown that it works: it has answered another
   call since, or it answers a probe. If it refuses even that, the batch ends, and not 2,000
   documents in the dead-letter list.
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lesson15.embedding.base import Embedder, Traits, Vectors
@@ -60,6 +62,7 @@ PROBE_TEXT = "lesson15 asks whether you are there."
 _PROBE_TRIES = 3
 _LIMITED_TRIES = 4
 _RELAPSES = 10
+_RELAPSES_OF_SEVERAL = 2
 _LONGEST_BACKOFF = 60.0
 
 
@@ -209,7 +212,10 @@ class ModelCalls:
                     "embedding call failed", policy=decision.name, trouble=decision.trouble,
                     texts=len(texts), attempt=tries[kind], error=str(error),
                 )  # fmt: skip
-                if decision.is_transient and not isinstance(error, StepTimeoutError):
+                # A wrong answer is one: who gave it is not away.
+                if decision.is_transient and not isinstance(
+                    error, StepTimeoutError | InvalidAnswerError
+                ):
                     breaker.fail(error, decision, begun)
                     if decision.trouble is Trouble.RATE_LIMITED:
                         self._rates.refused(begun)
@@ -247,6 +253,8 @@ class ModelCalls:
                 return self._options.retry_delay * tries
             raise _BlameError(RepeatedCallError(error, tries))
         if decision.is_transient:
+            if attempt.relapses >= (_RELAPSES if is_alone else _RELAPSES_OF_SEVERAL):
+                raise _BlameError(RepeatedCallError(error, tries))
             if tries <= self._options.max_retries:
                 return self._until_told(decision, self._backoff(tries))
         elif not is_alone:
@@ -266,7 +274,8 @@ class ModelCalls:
         if is_limited and not is_alone and attempt.number >= _LIMITED_TRIES:
             raise _BlameError(attempt.error)  # the call may be larger than what is ever allowed
         is_too_long = attempt.seconds > patience > 0 and not self._breaker.is_open
-        if is_too_long or attempt.relapses >= _RELAPSES:  # others are served all the time
+        most = _RELAPSES if is_alone else _RELAPSES_OF_SEVERAL
+        if is_too_long or attempt.relapses >= most:  # others are served all the time
             raise _BlameError(RepeatedCallError(attempt.error, attempt.number))
         return 0.0  # the breaker holds every call back for as long as that takes
 
@@ -304,14 +313,20 @@ class ModelCalls:
                 return
 
     async def _call(self, texts: list[str]) -> Vectors:
-        vectors = await self._in_time(partial(self._embed, texts))
-        if len(vectors) != len(texts):
-            assert self._embedder is not None  # noqa: S101 - it has just answered
-            raise InvalidAnswerError(
-                embedder=self._embedder.name,
-                detail=f"{len(vectors)} vectors of {len(texts)} texts",
-            )
+        """Vectors (len(texts) x dimensions); raises InvalidAnswerError if they are none."""
+        answer = await self._in_time(partial(self._embed, texts))
+        try:
+            vectors = np.asarray(answer, np.float32)
+            count, _ = vectors.shape
+        except (TypeError, ValueError) as error:  # no array, or not of two dimensions
+            raise self._invalid("something else than an array of vectors") from error
+        if count != len(texts):
+            raise self._invalid(f"{count} vectors of {len(texts)} texts")
         return vectors
+
+    def _invalid(self, detail: str) -> InvalidAnswerError:
+        assert self._embedder is not None  # noqa: S101 - it has just answered
+        return InvalidAnswerError(embedder=self._embedder.name, detail=detail)
 
     def _embed(self, texts: list[str]) -> Vectors:
         assert self._embedder is not None  # noqa: S101 - calls begin after it is open

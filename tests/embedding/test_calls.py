@@ -463,3 +463,15 @@ def test_a_process_ends_although_a_call_never_returns(tmp_path: Path) -> None:
     (failure,) = report["failures"]
     assert failure["doc_id"].endswith("d3.txt")
     assert "LESSON15_EMBED_TIMEOUT" in failure["error"]
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(16), [[0.0] * 16, [0.0]], None, np.zeros((1, 16))])
+async def test_an_answer_of_another_shape_is_no_answer(wrong: object) -> None:
+    """Without a check such a document would wait for ever."""
+
+    class Wrong(HashingEmbedder):
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return super().embed(texts) if len(texts) == 1 else wrong  # type: ignore[return-value]
+
+    async with asyncio.timeout(60):
+        check(await embed_all(Wrong(16), DOCUMENTS), DOCUMENTS)
