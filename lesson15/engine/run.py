@@ -166,7 +166,8 @@ class BatchRun:
     async def _process(self, document: SourceDocument) -> DocSettled:
         """Work on ``document``, as often as the policy says, and settle it."""
         started, attempt = time.monotonic(), 1
-        self._observers.tell(DocStarted(document.doc_id, document.worker, now()))
+        if self._observers.listeners:
+            self._observers.tell(DocStarted(document.doc_id, document.worker, now()))
         while True:
             try:
                 outcome = await self._work(document)
@@ -177,18 +178,16 @@ class BatchRun:
                         return self._tally.keep(document)
                     # A call of the embedder may have been repeated by itself: that counts, too.
                     attempt = max(attempt, getattr(error, "attempts", 1))
-                    event = await self._failure(document, error)
+                    seconds = time.monotonic() - started
+                    event = await self._failure(document, error, attempt, seconds)
                     outcome = DocumentOutcome()
                     break
                 attempt += 1
                 await self._wait_to_retry(document, attempt, error, wait)
             else:
                 self._limit.succeed()
-                event = self._success(document, outcome)
+                event = self._success(document, outcome, attempt, time.monotonic() - started)
                 break
-        event = replace(
-            event, at=now(), seconds=round(time.monotonic() - started, 6), attempts=attempt
-        )
         content = None if outcome.vectors is None else (outcome.vectors, outcome.chunks)
         self._tally.count(event, document.previous, is_unchanged=outcome.is_unchanged)
         return await self.writer.settle(event, document.previous, content)
@@ -203,22 +202,35 @@ class BatchRun:
             and await asyncio.to_thread(is_unseen, document.path)
         )
 
-    def _success(self, document: SourceDocument, outcome: DocumentOutcome) -> DocSettled:
+    def _success(
+        self, document: SourceDocument, outcome: DocumentOutcome, attempt: int, seconds: float
+    ) -> DocSettled:
+        """The verdict on a document that was done in ``seconds``."""
         if outcome.is_unchanged and document.previous is not None:
             # A touched file with the content that the batch has: only its times differ.
             return replace(
-                document.previous, worker=document.worker, fingerprint=outcome.fingerprint
+                document.previous,
+                at=now(),
+                seconds=round(seconds, 6),
+                worker=document.worker,
+                attempts=attempt,
+                fingerprint=outcome.fingerprint,
             )
         return DocSettled(
             doc_id=document.doc_id,
             status=DocStatus.DONE,
             chunks=len(outcome.chunks),
+            at=now(),
+            seconds=round(seconds, 6),
             worker=document.worker,
+            attempts=attempt,
             fingerprint=outcome.fingerprint,
             sha256=outcome.sha256,
         )
 
-    async def _failure(self, document: SourceDocument, error: Exception) -> DocSettled:
+    async def _failure(
+        self, document: SourceDocument, error: Exception, attempt: int, seconds: float
+    ) -> DocSettled:
         """The verdict on a document that failed; raises StorageError if the batch must abort."""
         decision = self._recovery.classify(error)
         if decision.action is Action.ABORT:
@@ -229,7 +241,10 @@ class BatchRun:
         return DocSettled(
             doc_id=document.doc_id,
             status=DocStatus.SKIPPED if decision.action is Action.SKIP else DocStatus.FAILED,
+            at=now(),
+            seconds=round(seconds, 6),
             worker=document.worker,
+            attempts=attempt,
             fingerprint=await asyncio.to_thread(self._sources.fingerprint, document.path),
             error=message_of(error),
             error_type=type(getattr(error, "error", error)).__name__,  # of the repeated call
