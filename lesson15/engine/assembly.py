@@ -20,8 +20,8 @@ from lesson15.documents.chunkers import open_chunker
 from lesson15.documents.isolation import PROGRAM, ParserPool
 from lesson15.documents.parsed import ParseOptions
 from lesson15.embedding import Embedder, canonical_name, open_embedder
+from lesson15.embedding.base import CallHooks, CallOptions
 from lesson15.embedding.batcher import MicroBatcher
-from lesson15.embedding.options import CallHooks, CallOptions
 from lesson15.engine.run import message_of
 from lesson15.engine.steps import ChunkStep, open_steps
 from lesson15.engine.work import DocumentWork, IndexingWork

@@ -54,7 +54,8 @@ class Writer:
     Attributes:
         files: what is appended to.
         state: the counts, of what is not yet committed too; not to be changed.
-        catalog: as of the last commit; used in :meth:`in_thread` while there may be commits.
+        catalog: as of the last commit, or an earlier one while the next one waits; used in
+            :meth:`in_thread` while there may be commits.
         on_commit: functions that are called on the event loop with the events of each commit, or of
             several, once the catalogue has them.
 
@@ -81,7 +82,8 @@ class Writer:
         self._commits: list[asyncio.Future[list[Event]]] = []
         self._has_room = asyncio.Event()
         self._has_room.set()
-        self._unapplied: list[Cut] = []  # of the thread
+        self._cuts: deque[Cut] = deque()  # that the thread has still to write
+        self._unapplied: list[Cut] = []  # that it has written
         self._applied_at = 0.0
         # What failed half-way must not be gone on with: a later commit would promise lost bytes.
         self._failure: BaseException | None = None
@@ -178,23 +180,22 @@ class Writer:
     def _begin_commit(self) -> None:
         """Cut off what was appended, and have it committed after those before it."""
         self._pending = 0
-        commit = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._write, self.files.cut()
-        )
+        self._cuts.append(self.files.cut())
+        commit = asyncio.get_running_loop().run_in_executor(self._thread, self._write)
         self._commits.append(commit)
         if len(self._commits) == _MOST_COMMITS:
             self._has_room.clear()
         commit.add_done_callback(self._end_commit)
 
-    def _write(self, cut: Cut) -> list[Event]:
-        """Commit ``cut``, in the thread; returns the events that the catalogue has been given."""
+    def _write(self) -> list[Event]:
+        """Commit the next cut, in the thread; returns the events that the catalogue was given."""
+        cut = self._cuts.popleft()
         if self._failure is not None:
             raise self._failure
         try:
             self.files.write(cut)
             self._unapplied.append(cut)
-            is_last = len(self._commits) == 1
-            if is_last or time.monotonic() - self._applied_at > _CATALOG_SECONDS:
+            if not self._cuts or time.monotonic() - self._applied_at > _CATALOG_SECONDS:
                 return self._apply()
         except BaseException as error:
             self._failure = error

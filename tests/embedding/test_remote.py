@@ -25,8 +25,8 @@ from lesson15.embedding import (
     probe_vector,
     same_model,
 )
+from lesson15.embedding.base import CallHooks, CallOptions
 from lesson15.embedding.batcher import MicroBatcher
-from lesson15.embedding.options import CallHooks, CallOptions
 from lesson15.errors import (
     EmbedderNameError,
     EmbedderRefusedError,
