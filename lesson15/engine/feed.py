@@ -70,7 +70,7 @@ def is_utf8(text: str) -> bool:
 def file_fingerprint(path: str) -> list[int] | None:
     """Size and times of the file at ``path``, None if it cannot be seen."""
     try:
-        return Fingerprint.of(path).to_list()
+        return list(Fingerprint.of(path))
     except (OSError, ValueError):  # a NUL byte is in no name of a file
         return None
 

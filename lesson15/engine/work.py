@@ -100,7 +100,7 @@ class IndexingWork:
             NetworkTimeoutError, OutOfMemoryError, DocumentNotFoundError: see the policy table.
         """
         parsed = await self._parser.parse(document.path)
-        fingerprint = parsed.fingerprint.to_list()
+        fingerprint = list(parsed.fingerprint)
         if parsed.sha256 == document.known_sha256:
             return DocumentOutcome(sha256=parsed.sha256, fingerprint=fingerprint, is_unchanged=True)
         chunks = parsed.chunks
