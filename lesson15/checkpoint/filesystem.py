@@ -1,8 +1,8 @@
 """Every durable operation goes through this port, so that tests can tear, lose and fail writes.
 
 The protocol is what crash consistency depends on and no more: append, fsync, rename, fsync of the
-folder, truncate. :func:`replace_file` and :class:`AppendOnlyFile` put these primitives in the order that
-survives a power cut. Reading needs no port: recovery reads what the crash left.
+folder, truncate. :func:`replace_file` and :class:`AppendOnlyFile` put these primitives in the order
+that survives a power cut. Reading needs no port: recovery reads what the crash left.
 
 Source for the order of calls: Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014.
 """

@@ -27,11 +27,6 @@ class SourceDocument:
     previous: DocSettled | None = None
     worker: int | None = None
 
-    @property
-    def known_sha256(self) -> str | None:
-        """The hash of the content that is in the index, None if there is none of it."""
-        return self.previous.sha256 if self.previous and self.previous.chunks else None
-
 
 @dataclass(slots=True)
 class DocumentOutcome:
@@ -101,7 +96,8 @@ class IndexingWork:
         """
         parsed = await self._parser.parse(document.path)
         fingerprint = list(parsed.fingerprint)
-        if parsed.sha256 == document.known_sha256:
+        known = document.previous
+        if known is not None and known.chunks and known.sha256 == parsed.sha256:
             return DocumentOutcome(sha256=parsed.sha256, fingerprint=fingerprint, is_unchanged=True)
         chunks = parsed.chunks
         for step in self._steps:

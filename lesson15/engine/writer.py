@@ -76,7 +76,7 @@ class Writer:
             raise
         self.on_commit: list[Callable[[list[Event]], None]] = []
         self._interval = interval
-        self._pending = 0
+        self._pending = self._pending_bytes = 0
         self._notes: deque[Event] = deque()
         self._thread = ThreadPoolExecutor(1, "lesson15-commit")
         self._commits: list[asyncio.Future[list[Event]]] = []
@@ -117,11 +117,13 @@ class Writer:
                 changes["previous_status"] = previous.status
                 changes["previous_chunks"] = previous.chunks
             if content is not None:
-                changes["first_row"], changes["block"] = self.files.append_block(*content)
+                changes["first_row"], block = self.files.append_block(*content)
+                changes["block"] = block
+                self._pending_bytes += block.length
             event = replace(event, **changes)
         self.append(event)
         self._pending += 1
-        if self._pending == self._interval or self.files.waiting_bytes > _MOST_WAITING_BYTES:
+        if self._pending == self._interval or self._pending_bytes > _MOST_WAITING_BYTES:
             self._begin_commit()
         return event
 
@@ -179,7 +181,7 @@ class Writer:
 
     def _begin_commit(self) -> None:
         """Cut off what was appended, and have it committed after those before it."""
-        self._pending = 0
+        self._pending = self._pending_bytes = 0
         self._cuts.append(self.files.cut())
         commit = asyncio.get_running_loop().run_in_executor(self._thread, self._write)
         self._commits.append(commit)
