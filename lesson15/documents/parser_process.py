@@ -19,6 +19,7 @@ import orjson
 from lesson15.documents.parsed import ParsedDocument, ParseOptions
 from lesson15.documents.parsing import parse_document
 from lesson15.errors import Lesson15Error
+from lesson15.errors.base import as_utf8
 
 LENGTH = struct.Struct(">I")
 Parse = Callable[[str, ParseOptions, dict[str, Any]], ParsedDocument]
@@ -49,7 +50,7 @@ def _answer(parse: Parse, options: ParseOptions, request: dict[str, Any]) -> dic
     try:
         parsed = parse(os.fsdecode(bytes.fromhex(request["path"])), options, request)
     except Lesson15Error as error:
-        fields = {name: value if isinstance(value, int) else _utf8(str(value))
+        fields = {name: value if isinstance(value, int) else as_utf8(str(value))
                   for name, value in error.fields.items() if name != "path"}  # fmt: skip
         return {"error": type(error).__name__, "fields": fields}
     except MemoryError:  # so little is left that the named error could not be made
@@ -59,10 +60,6 @@ def _answer(parse: Parse, options: ParseOptions, request: dict[str, Any]) -> dic
         "sha256": parsed.sha256,
         "fingerprint": list(parsed.fingerprint),
     }
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _claim_stdout() -> BinaryIO:

@@ -77,7 +77,7 @@ class Writer:
         self.on_commit: list[Callable[[list[Event]], None]] = []
         self._interval = interval
         self._pending = self._pending_bytes = 0
-        self._notes: deque[Event] = deque()
+        self._notes: list[Event] = []
         self._thread = ThreadPoolExecutor(1, "lesson15-commit")
         self._commits: list[asyncio.Future[list[Event]]] = []
         self._has_room = asyncio.Event()
@@ -109,7 +109,7 @@ class Writer:
         Raises:
             StorageError: a commit failed; the last one that succeeded stays in force.
         """
-        while len(self._commits) == _MOST_COMMITS:
+        while len(self._commits) >= _MOST_COMMITS:  # a pause may have begun one more
             await self._has_room.wait()
         if previous is not None or content is not None:
             changes: dict[str, Any] = {}
@@ -185,7 +185,7 @@ class Writer:
         self._cuts.append(self.files.cut())
         commit = asyncio.get_running_loop().run_in_executor(self._thread, self._write)
         self._commits.append(commit)
-        if len(self._commits) == _MOST_COMMITS:
+        if len(self._commits) >= _MOST_COMMITS:
             self._has_room.clear()
         commit.add_done_callback(self._end_commit)
 
@@ -215,7 +215,8 @@ class Writer:
 
     def _end_commit(self, commit: asyncio.Future[list[Event]]) -> None:
         self._commits.remove(commit)
-        self._has_room.set()
+        if len(self._commits) < _MOST_COMMITS:
+            self._has_room.set()
         self._failure = self._failure or commit.exception()
         if commit.exception() is None and (events := commit.result()):
             for tell in self.on_commit:
