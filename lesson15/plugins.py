@@ -136,5 +136,11 @@ def _fault(group: Group, entry: EntryPoint, detail: str) -> PluginError:
     return PluginError(name=entry.name, group=group.value, package=_package(entry), detail=detail)
 
 
+def version_of(group: Group, name: str) -> str:
+    """The package of the plugin ``name`` and its version, such as "lesson15-example 1.0"."""
+    dist = _entries(group)[name].dist
+    return f"{dist.name} {dist.version}" if dist else "unknown"
+
+
 def _package(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else "unknown"

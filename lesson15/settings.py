@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -95,3 +96,7 @@ class Settings(BaseSettings):
     broker_patience: float = Field(
         300.0, ge=0, description="Seconds that the broker may be away before the batch aborts."
     )
+
+    def given(self, name: str) -> Any:
+        """The value of ``name`` if the environment or the caller gave one, else None."""
+        return getattr(self, name) if name in self.model_fields_set else None

@@ -84,6 +84,15 @@ class BatchFolder:
         first_journal = self.root / self.journal.name
         return os.path.lexists(self.checkpoint) or os.path.lexists(first_journal)
 
+    def unfinished(self) -> list[int]:
+        """The numbers of the generations above this one that are there, in order.
+
+        They do not count: they are being made, or were when somebody was killed.
+        """
+        found = (path.name.rpartition("-")[2] for path in self.root.glob("generation-*"))
+        numbers = (int(number) for number in found if number.isdecimal())
+        return sorted(number for number in numbers if number > self.generation)
+
     def stale(self) -> list[Path]:
         """What other generations left behind."""
         if not self.generation:

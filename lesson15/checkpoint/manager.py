@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 from lesson15.arguments import state_path
 from lesson15.checkpoint.encryption import Keyring
@@ -17,7 +19,7 @@ from lesson15.checkpoint.state_files import (
     save_checkpoint,
     save_manifest,
 )
-from lesson15.checkpoint.stored_batch import StoredBatch, open_batch
+from lesson15.checkpoint.stored_batch import StoredBatch, open_folder
 from lesson15.errors import BatchNotFoundError, Lesson15Error, StateReadError
 from lesson15.models import BatchState
 from lesson15.settings import Settings
@@ -118,8 +120,12 @@ class CheckpointManager:
         return BatchFolder.of(self.checkpoint_dir, batch_id)
 
     def open(self, batch_id: str) -> StoredBatch:
-        """The batch ``batch_id`` as it stands; raises as :func:`open_batch` does."""
-        return open_batch(self.checkpoint_dir, batch_id, self.keyring)
+        """The batch ``batch_id`` as it stands.
+
+        Raises:
+            UsageError, StorageError: as :func:`lesson15.checkpoint.stored_batch.open_batch` does.
+        """
+        return open_folder(self.folder(batch_id), self.keyring)
 
     def try_open(self, batch_id: str) -> StoredBatch | Lesson15Error:
         """The batch ``batch_id``, or the error that opening it raised, for listings."""
@@ -146,3 +152,31 @@ class CheckpointManager:
         make_folder(self.fs, folder.root)
         save_checkpoint(self.fs, folder, state, commit, batch.cipher)
         return batch
+
+    # --- other managers -----------------------------------------------------------------------
+
+    def on(self, fs: FileSystem) -> Self:
+        """This manager, with what is written going through ``fs``."""
+        other = copy.copy(self)
+        other.fs = fs
+        return other
+
+    def staged(self, batch_id: str, generation: int) -> StagedManager:
+        """A manager to which ``batch_id`` is what is being made as its ``generation``."""
+        return StagedManager(self, batch_id, generation)
+
+
+class StagedManager(CheckpointManager):
+    """Knows one batch, a later generation of one of ``manager``'s that does not count yet.
+
+    The generation's folder has a checkpoint of its own, so that it is made like any batch, and may
+    be killed like one. All its files already lie where they are to be once they count.
+    """
+
+    def __init__(self, manager: CheckpointManager, batch_id: str, generation: int) -> None:
+        super().__init__(manager.checkpoint_dir, manager.fs, manager.keyring)
+        self._root = manager.folder(batch_id).at(generation).data
+
+    def folder(self, batch_id: str) -> BatchFolder:
+        """The folder of the generation, as that of a batch."""
+        return BatchFolder(self._root, batch_id)

@@ -45,6 +45,32 @@ Interval = Annotated[
         min=1, max=MOST_INTERVAL, help="Documents between two checkpoints, 10 by default."
     ),
 ]
+Embedder = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        help="Embedding model: minilm, hashing, path:FOLDER, openai:URL#MODEL, or of a plugin.",
+    ),
+]
+Store = Annotated[
+    str | None, typer.Option("--store", help="Vector store: faiss, chroma, or of a plugin.")
+]
+Chunker = Annotated[
+    str | None,
+    typer.Option("--chunker", help="What splits documents: default, or of a plugin."),
+]
+Steps = Annotated[
+    list[str] | None,
+    typer.Option("--step", help="Plugin that chunks go through before the model; may be repeated."),
+]
+ChunkChars = Annotated[
+    int | None,
+    typer.Option("--chunk-chars", min=50, help="Longest chunk, in characters of English."),
+]
+ChunkOverlap = Annotated[
+    int | None,
+    typer.Option("--chunk-overlap-chars", min=0, help="Characters shared by neighbours."),
+]
 Broker = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Celery broker, redis://... or amqp://..."),

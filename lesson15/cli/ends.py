@@ -15,6 +15,7 @@ from lesson15.errors import (
     CorruptCheckpointError,
     InvalidKeyError,
     Lesson15Error,
+    OtherModelError,
     OutputError,
     RepairError,
     SchemaTooNewError,
@@ -91,12 +92,18 @@ def quit_now(number: int, _frame: FrameType | None) -> NoReturn:
     os._exit(128 + number)
 
 
-def how_to_go_on(error: Lesson15Error, batch_id: str, state_dir: object) -> str | None:
-    """The command that goes on after ``error``, None where no command does."""
-    if isinstance(error, SchemaTooNewError | RepairError):
-        return None
-    command = "repair" if isinstance(error, CorruptCheckpointError) else "resume"
-    return f"lesson15 {command} {batch_id} --state-dir {state_dir}"
+def how_to_go_on(
+    error: Lesson15Error, batch_id: str, state_dir: object, options: str = ""
+) -> str | None:
+    """The command that goes on after ``error``, None where no command does.
+
+    ``options`` are those that a resume needs.
+    """
+    if isinstance(error, SchemaTooNewError | RepairError | OtherModelError):
+        return None  # the last one says what there is to choose from
+    if isinstance(error, CorruptCheckpointError):
+        return f"lesson15 repair {batch_id} --state-dir {state_dir}"
+    return f"lesson15 resume {batch_id} --state-dir {state_dir}{options}"
 
 
 def shown_status(error: Lesson15Error) -> str:

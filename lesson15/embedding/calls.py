@@ -103,7 +103,6 @@ class ModelCalls:
         self._rates: Rates | None = None
         self._breaker: Breaker | None = None
         self._answered = 0  # calls
-        self._length: int | None = None  # of a vector
 
     async def open(self) -> None:
         """Make the embedder, however long it takes a service that is away to come back.
@@ -342,9 +341,9 @@ class ModelCalls:
             raise self._invalid("something else than an array of vectors") from error
         if count != len(texts):
             raise self._invalid(f"{count} vectors of {len(texts)} texts")
-        self._length = self._length or length
-        if length != self._length:
-            raise self._invalid(f"vectors of length {length} after those of length {self._length}")
+        expected = self._embedder.dimensions if self._embedder is not None else length
+        if length != expected:
+            raise self._invalid(f"vectors of length {length}, not {expected}")
         return vectors
 
     def _invalid(self, detail: str) -> InvalidAnswerError:

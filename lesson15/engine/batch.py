@@ -117,6 +117,14 @@ class Batch:
         """What interfaces show of it; see :meth:`StoredBatch.status`."""
         return self._stored.status()
 
+    def reembedding(self) -> dict[str, Any] | None:
+        """The same of what is to take its place, while everything is done again; None otherwise."""
+        for number in reversed(self.folder.unfinished()):
+            found = self._manager.staged(self.batch_id, number).try_open(self.batch_id)
+            if isinstance(found, StoredBatch):
+                return found.status()
+        return None
+
     def events(self) -> Iterator[Event]:
         """Its committed events, from the first."""
         return self._stored.events()

@@ -477,7 +477,7 @@ async def test_an_answer_of_another_shape_is_no_answer(wrong: object) -> None:
         check(await embed_all(Wrong(16), DOCUMENTS), DOCUMENTS)
 
 
-async def test_an_answer_of_another_length_than_the_last_is_no_answer() -> None:
+async def test_vectors_of_another_length_are_no_answer() -> None:
     class Wrong(HashingEmbedder):
         def embed(self, texts: Sequence[str]) -> np.ndarray:
             return super().embed(texts)[:, : 16 if len(texts) == 1 else 15]
