@@ -104,6 +104,11 @@ def load(group: Group, name: str, built_in: Iterable[str] = ()) -> Callable[...,
     return plugin  # type: ignore[no-any-return]
 
 
+def load_all(group: Group, built_in: Iterable[str] = ()) -> dict[str, Callable[..., Any]]:
+    """All plugins of ``group`` by name, in the order of their names; raises as :func:`load`."""
+    return {name: load(group, name, built_in) for name in sorted(_entries(group))}
+
+
 def make(group: Group, name: str, built_in: Iterable[str] = ()) -> Callable[..., Any]:
     """The plugin ``name`` of ``group``, where that may also be a class whose instance is called.
 

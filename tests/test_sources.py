@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lesson15 import BatchProcessor, CheckpointManager, verify
-from lesson15.engine.source_paths import known_total
+from lesson15.engine.feed import known_total
 from lesson15.engine.sources import Presence, look
 from lesson15.errors import SourcesLostError, SourcesMissingError
 from lesson15.models import ScanRules

@@ -75,11 +75,6 @@ class BatchFiles:
         self.uncut: list[Event] = []
         self.has_run = False
 
-    @property
-    def waiting_bytes(self) -> int:
-        """The bytes of blocks that were appended since the last cut."""
-        return self._segment.waiting_bytes
-
     def append(self, *events: Event) -> None:
         """Add events and fold them into :attr:`state`; durable after the next commit.
 

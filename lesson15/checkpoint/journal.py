@@ -18,9 +18,8 @@ from typing import BinaryIO
 
 import orjson
 
-from lesson15.checkpoint.append_only import AppendOnlyFile
 from lesson15.checkpoint.encryption import Cipher
-from lesson15.checkpoint.filesystem import FileSystem
+from lesson15.checkpoint.filesystem import AppendOnlyFile, FileSystem
 from lesson15.errors import CorruptCheckpointError, StateReadError
 from lesson15.events import Event, decode, encode
 

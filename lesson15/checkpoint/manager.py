@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -141,7 +142,8 @@ class CheckpointManager:
         """
         save_manifest(self.fs, self.folder(manifest.batch_id), manifest, self.keyring)
         commit = Commit(encryption=self.keyring.start())
-        return self.write(BatchState(manifest.batch_id, total_docs=total_docs), commit)
+        batch = self.write(BatchState(manifest.batch_id, total_docs=total_docs), commit)
+        return replace(batch, made_of=manifest)
 
     def write(self, state: BatchState, commit: Commit) -> StoredBatch:
         """Replace the checkpoint by ``state`` at ``commit``; raises CheckpointWriteError."""

@@ -21,9 +21,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lesson15.checkpoint.append_only import AppendOnlyFile
 from lesson15.checkpoint.encryption import OVERHEAD, Cipher
-from lesson15.checkpoint.filesystem import FileSystem
+from lesson15.checkpoint.filesystem import AppendOnlyFile, FileSystem
 from lesson15.errors import CorruptCheckpointError, StateReadError
 from lesson15.events import BlockRef
 from lesson15.models import Chunk

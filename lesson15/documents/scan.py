@@ -145,7 +145,7 @@ class Scan:
                 yield path, True
             elif self._include is not None and not self._include.match_file(place):
                 continue
-            elif not _is_link_to_folder(entry):
+            elif not (entry.is_symlink() and _is_link_to_folder(entry)):
                 suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - strings, for speed
                 if suffix in self._known:
                     yield path, False

@@ -18,12 +18,10 @@ from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.embedding import Embedder
 from lesson15.engine.assembly import Assembly, with_check, with_faults
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
-from lesson15.engine.feed import Feed, Naming
+from lesson15.engine.feed import Feed, Naming, Paths, SourcePaths, begun_with, known_total, roots_of
 from lesson15.engine.observers import Listener, Observers, ResultCallback
-from lesson15.engine.outcome import Tally
 from lesson15.engine.recipe import Recipe
-from lesson15.engine.run import BatchRun
-from lesson15.engine.source_paths import Paths, SourcePaths, begun_with, known_total, roots_of
+from lesson15.engine.run import BatchRun, Tally
 from lesson15.engine.sources import Sources
 from lesson15.engine.stages import carry_out, paths_of
 from lesson15.engine.steps import ChunkStep

@@ -8,11 +8,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from lesson15.documents.scan import Scan
-from lesson15.engine.feed import Naming
+from lesson15.engine.feed import Naming, SourcePaths
 from lesson15.engine.observers import Observers
-from lesson15.engine.outcome import Tally
-from lesson15.engine.run import BatchRun
-from lesson15.engine.source_paths import SourcePaths
+from lesson15.engine.run import BatchRun, Tally
 from lesson15.engine.sources import Sources, Survey, drop_what_is_gone
 from lesson15.logs import get_logger
 from lesson15.models import BatchReport, BatchStatus
