@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lesson15.arguments import state_path
 from lesson15.errors import BatchLockedError, CheckpointWriteError, InvalidBatchIdError
 
 _BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -65,9 +66,9 @@ class BatchFolder:
         Raises:
             InvalidBatchIdError: the id could not be a safe file name.
         """
-        if not _BATCH_ID.fullmatch(batch_id):
+        if not isinstance(batch_id, str) or not _BATCH_ID.fullmatch(batch_id):
             raise InvalidBatchIdError(batch_id=batch_id)
-        return cls(Path(state_dir) / batch_id, batch_id)
+        return cls(state_path(state_dir) / batch_id, batch_id)
 
     def at(self, generation: int) -> BatchFolder:
         """The same batch after it was written anew ``generation`` times."""

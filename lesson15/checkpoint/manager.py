@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from lesson15.arguments import state_path
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
 from lesson15.checkpoint.layout import BatchFolder
@@ -22,12 +23,17 @@ from lesson15.settings import Settings
 
 
 class CheckpointManager:
-    """The batches under ``checkpoint_dir``, which is made if it is not there.
+    """The batches under ``checkpoint_dir``.
 
     Args:
         checkpoint_dir: folder of all batches' state.
         fs: what is written goes through it.
         keyring: new batches are encrypted if it has a key; that of the environment by default.
+        makes_folder: make ``checkpoint_dir`` now; otherwise the first batch that is saved does, and
+            reading leaves no trace.
+
+    Raises:
+        CheckpointWriteError: the folder cannot be made.
 
     Example:
         >>> manager = CheckpointManager("checkpoints")
@@ -41,10 +47,14 @@ class CheckpointManager:
         checkpoint_dir: Path | str = "checkpoints",
         fs: FileSystem | None = None,
         keyring: Keyring | None = None,
+        *,
+        makes_folder: bool = True,
     ) -> None:
-        self.checkpoint_dir = Path(checkpoint_dir)
+        self.checkpoint_dir = state_path(checkpoint_dir)
         self._keyring = keyring
         self.fs = fs or OsFileSystem()
+        if makes_folder:
+            make_folder(self.fs, self.checkpoint_dir)
 
     @property
     def keyring(self) -> Keyring:

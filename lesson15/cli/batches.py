@@ -137,7 +137,11 @@ def resume(
     """Go on with a batch; a finished one is only looked over for changed files."""
     limits = state_dir, max_concurrent, checkpoint_interval
     processor: Processor
-    if CheckpointManager(state_folder(state_dir)).folder(batch_id).shards.is_dir():
+    if (
+        CheckpointManager(state_folder(state_dir), makes_folder=False)
+        .folder(batch_id)
+        .shards.is_dir()
+    ):
         if faults:
             raise _faults_are_local()
         processor = distributed_processor(broker, *limits)

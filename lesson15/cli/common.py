@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lesson15.arguments import MOST_CONCURRENT, MOST_INTERVAL
 from lesson15.settings import Settings
 
 app = typer.Typer(
@@ -35,10 +36,14 @@ StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Folder of al
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="Batch id.")]
 MaxConcurrent = Annotated[
-    int | None, typer.Option(min=1, help="Documents in work at once, 10 by default.")
+    int | None,
+    typer.Option(min=1, max=MOST_CONCURRENT, help="Documents in work at once, 10 by default."),
 ]
 Interval = Annotated[
-    int | None, typer.Option(min=1, help="Documents between two checkpoints, 10 by default.")
+    int | None,
+    typer.Option(
+        min=1, max=MOST_INTERVAL, help="Documents between two checkpoints, 10 by default."
+    ),
 ]
 Broker = Annotated[
     str | None,

@@ -20,6 +20,7 @@ from lesson15.documents.checking import fault_of_meta
 from lesson15.documents.parsed import ParsedDocument, ParseOptions
 from lesson15.documents.parsing import parse_document
 from lesson15.errors import Lesson15Error
+from lesson15.errors.base import as_utf8
 from lesson15.models import Chunk
 
 LENGTH = struct.Struct(">I")
@@ -51,7 +52,7 @@ def _answer(parse: Parse, options: ParseOptions, request: dict[str, Any]) -> dic
     try:
         parsed = parse(os.fsdecode(bytes.fromhex(request["path"])), options, request)
     except Lesson15Error as error:
-        fields = {name: value if isinstance(value, int) else _utf8(str(value))
+        fields = {name: value if isinstance(value, int) else as_utf8(str(value))
                   for name, value in error.fields.items() if name != "path"}  # fmt: skip
         return {"error": type(error).__name__, "fields": fields}
     except MemoryError:  # so little is left that the named error could not be made
@@ -73,10 +74,6 @@ def chunks_of(reply: dict[str, Any]) -> list[Chunk]:
     if not all(isinstance(chunk.text, str) and not fault_of_meta(chunk.meta) for chunk in chunks):
         raise ValueError("not a list of texts, each with its meta")
     return chunks
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _claim_stdout() -> BinaryIO:

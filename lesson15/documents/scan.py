@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from lesson15.arguments import path_text
 from lesson15.documents.loaders import loaders
 from lesson15.errors import PathNotFoundError, UsageError
 from lesson15.models import ScanRules
@@ -72,7 +74,7 @@ class Scan:
 
     def __iter__(self) -> Iterator[str]:
         for path in self._paths:
-            text = os.fspath(path)
+            text = path_text(path)
             if os.path.isdir(text):  # noqa: PTH112 - paths are strings here
                 yield from self._walk(text)
             else:
@@ -172,23 +174,30 @@ class Ignores:
 def read_list(name: str, *, null_separated: bool) -> Iterator[str]:
     """Yield the paths that the file ``name`` lists, "-" for standard input.
 
+    Lines may end with CR LF, and a byte order mark may come before the first: not in a list that is
+    separated by NUL, which holds the names as they are.
+
     Raises:
         UsageError: it cannot be read.
     """
-    separator = b"\0" if null_separated else b"\n"
+    separator, end, mark = (b"\0", b"", b"") if null_separated else (b"\n", b"\r", codecs.BOM_UTF8)
     try:
         with ExitStack() as stack:
-            number = (
-                sys.stdin.fileno()
-                if name == "-"
-                else stack.enter_context(Path(name).open("rb", buffering=0)).fileno()
-            )
-            rest = b""
-            while part := os.read(number, _PART):
+            if name == "-":
+                file: BinaryIO = sys.stdin.buffer
+            else:
+                file = stack.enter_context(Path(name).open("rb"))
+            rest, is_first = b"", True
+            while part := file.read1(_PART):  # type: ignore[attr-defined] # both are buffered
                 *lines, rest = (rest + part).split(separator)
-                yield from (os.fsdecode(line) for line in lines if line.strip())
-            if rest.strip():
-                yield os.fsdecode(rest)
+                for line in lines:
+                    path = line.removeprefix(mark * is_first).removesuffix(end)
+                    is_first = False
+                    if path.strip():
+                        yield os.fsdecode(path)
+            path = rest.removeprefix(mark * is_first).removesuffix(end)
+            if path.strip():
+                yield os.fsdecode(path)
     except OSError as error:
         raise UsageError(
             problem=f"The list of paths {name} cannot be read ({error.strerror}). Check the name "

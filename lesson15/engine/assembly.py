@@ -22,10 +22,10 @@ from lesson15.documents.parsed import ParseOptions
 from lesson15.embedding import Embedder, canonical_name, open_embedder
 from lesson15.embedding.batcher import MicroBatcher
 from lesson15.embedding.options import CallHooks, CallOptions
-from lesson15.engine.run import message_of
 from lesson15.engine.steps import ChunkStep, open_steps
 from lesson15.engine.work import DocumentWork, IndexingWork
 from lesson15.errors import SettingsMismatchError
+from lesson15.errors.base import message_of
 from lesson15.events import Event, ServiceBack, ServiceLost, now
 from lesson15.settings import Settings
 from lesson15.stores import VectorStore, open_store

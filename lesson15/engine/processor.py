@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lesson15 import arguments
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, open_file_system
 from lesson15.checkpoint.layout import batch_lock, new_batch_id
@@ -104,25 +105,20 @@ class BatchProcessor:
         rules: ScanRules | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.max_concurrent = max_concurrent
-        self.checkpoint_interval = checkpoint_interval
-        for name in ("max_concurrent", "checkpoint_interval"):
-            if getattr(self, name) < 1:
-                raise UsageError(
-                    problem=f"{name}={getattr(self, name)} is too small: give at least 1."
-                )
+        self.max_concurrent = arguments.max_concurrent(max_concurrent)
+        self.checkpoint_interval = arguments.checkpoint_interval(checkpoint_interval)
         self.checkpoint_manager = CheckpointManager(
             state_dir or self.settings.state_dir,
             fs or open_file_system(self.settings.checkpoint_backend),
             Keyring.of(self.settings),
+            makes_folder=False,
         )
         self.error_recovery = recovery or ErrorRecoveryManager(
             self.settings.max_retries,
             self.settings.retry_delay,
             max_retry_after=self.settings.max_retry_after,
         )
-        if embedder is None or isinstance(embedder, str):
-            check_embedder(embedder or self.settings.embedder)
+        check_embedder(self.settings.embedder if embedder is None else embedder)
         check_store(store or self.settings.store)
         check_chunker(chunker or self.settings.chunker)
         check_steps(self.settings.steps if steps is None else steps)
@@ -203,8 +199,7 @@ class BatchProcessor:
             SourcesMissingError: documents may be lost that are only out of sight.
             StorageError: the system is at fault (disk full, no permission); resume continues.
         """
-        if isinstance(doc_paths, str | os.PathLike):
-            doc_paths = [doc_paths]
+        doc_paths = arguments.document_paths(doc_paths)
         if resume and batch_id is None:
             raise UsageError(problem="resume needs the batch_id of the batch to go on with.")
         batch_id = batch_id or new_batch_id()
@@ -306,7 +301,10 @@ class BatchProcessor:
                     parts, self._faults, folder, lambda event: self._note(batch_id, event), stack
                 )
                 manager = CheckpointManager(
-                    manager.checkpoint_dir, parts.file_system(), manager.keyring
+                    manager.checkpoint_dir,
+                    parts.file_system(),
+                    manager.keyring,
+                    makes_folder=False,
                 )
             if is_new and paths is not None:
                 # In a thread: a remote embedder is asked for its dimensions.

@@ -19,6 +19,7 @@ from lesson15.errors import (
     StorageError,
     UnreadableDocumentError,
 )
+from lesson15.errors.base import message_of
 from lesson15.events import (
     AttemptFailed,
     DocSettled,
@@ -273,9 +274,3 @@ class BatchRun:
         """Append how the run ended and commit; nothing is written if nothing happened."""
         self.writer.end(status, time.monotonic() - self._started)
         await self.writer.commit()
-
-
-def message_of(error: Exception) -> str:
-    """What ``error`` says, as UTF-8, which the paths in it may not be."""
-    message = str(error) or type(error).__name__
-    return message.encode("utf-8", "backslashreplace").decode()

@@ -11,7 +11,6 @@ After each commit the thread applies it to the catalogue. The index is brought u
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -71,7 +70,7 @@ class Writer:
         self.on_commit: list[Callable[[list[Event]], None]] = []
         self._interval = interval
         self._pending = 0
-        self._notes: deque[Event] = deque()
+        self._notes: list[Event] = []
         self._thread = ThreadPoolExecutor(1, "lesson15-commit")
         self._commits: list[asyncio.Future[None]] = []
         # What failed half-way must not be gone on with: a later commit would promise lost bytes.
@@ -98,7 +97,7 @@ class Writer:
         Raises:
             StorageError: a commit failed; the last one that succeeded stays in force.
         """
-        while len(self._commits) == _MOST_COMMITS:
+        while len(self._commits) >= _MOST_COMMITS:  # a pause may have begun one more
             await asyncio.wait(self._commits, return_when=asyncio.FIRST_COMPLETED)
         changes: dict[str, Any] = {}
         if previous is not None:

@@ -61,6 +61,7 @@ _REFUSED_DOCUMENTS = (
     errors.EncryptedDocumentError,
     errors.DocumentTooLargeError,
     errors.OutsideRootsError,
+    errors.NotAFileError,
 )
 _ABORTING = (errors.StorageError, errors.EmbeddingModelError)
 _MEMORY_PHRASES = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
