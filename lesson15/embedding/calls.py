@@ -16,7 +16,6 @@ texts, all of other people's documents:
 from __future__ import annotations
 
 import asyncio
-import random
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -50,6 +49,7 @@ from lesson15.recovery import (
     Decision,
     Trouble,
     classify,
+    exponential_wait,
 )
 from lesson15.recovery.evidence import grpc_code, http_status
 
@@ -60,7 +60,6 @@ PROBE_TEXT = "lesson15 asks whether you are there."
 _PROBE_TRIES = 3
 _LIMITED_TRIES = 4
 _RELAPSES = 10
-_LONGEST_BACKOFF = 60.0
 
 
 class _BlameError(Exception):
@@ -341,9 +340,7 @@ class ModelCalls:
 
     def _backoff(self, number: int) -> float:
         """Seconds before retry ``number``, from 1: exponential, with jitter."""
-        delay = self._options.retry_delay
-        jitter = random.uniform(0, delay)  # noqa: S311 - spreads calls out; no secret
-        return min(delay * 2.0 ** min(number - 1, 60), _LONGEST_BACKOFF) + jitter
+        return exponential_wait(self._options.retry_delay, number)
 
 
 @dataclass(frozen=True, slots=True)
