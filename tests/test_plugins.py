@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests import command_line
+from tests.command_line import ROOT
+
 PLUGINS = ROOT / "tests" / "plugin_package"
 EXAMPLE = ROOT / "examples" / "lesson15-example-plugin"
 SUBTITLES = """1
@@ -42,19 +44,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lesson15(
     site: Path, *arguments: object, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lesson15.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=120,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(site)]),
-            "LESSON15_RETRY_DELAY": "0",
-            **environment,
-        },
-    )
+    code = (EXAMPLE,) if site == PLUGINS else ()  # of which the test package takes the store
+    return command_line.lesson15(*arguments, sites=(site, *code), **environment)
 
 
 def test_one_plugin_of_each_kind(installed: Path, docs: Path, state: Path, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from lesson15.documents.scan import Scan, read_list, scan
 from lesson15.errors import UsageError
 from lesson15.models import ScanRules
 from lesson15.terminal import printable
+from tests import command_line
 
 Make = Callable[..., BatchProcessor]
-ROOT = Path(__file__).parent.parent
+lesson15 = partial(command_line.lesson15, LESSON15_EMBEDDER="hashing")
 
 
 def tree(folder: Path, *names: str, **contents: str) -> Path:
@@ -32,16 +33,6 @@ def tree(folder: Path, *names: str, **contents: str) -> Path:
 
 def found(folder: Path, **rules: Any) -> list[str]:
     return [os.path.relpath(path, folder) for path in scan([folder], ScanRules(**rules))]
-
-
-def lesson15(*arguments: object, given: str | None = None, **options: Any) -> Any:
-    return subprocess.run(
-        [sys.executable, "-m", "lesson15.cli", *map(str, arguments)],
-        capture_output=True, text=True, timeout=250, check=False, input=given,
-        env={**os.environ, "LESSON15_RETRY_DELAY": "0", "PYTHONPATH": str(ROOT),
-             "LESSON15_EMBEDDER": "hashing"},
-        **{"cwd": ROOT, **options},
-    )  # fmt: skip
 
 
 def test_what_is_never_a_document(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesson15.errors import EmbeddingModelError
-from lesson15.recovery import Decision, TransientHook
+from lesson15.recovery import Decision, TransientHook, exponential_wait
 from lesson15.settings import Settings
 
 Vectors = NDArray[np.float32]
-_LONGEST_BACKOFF = 60.0
 
 
 class Embedder(Protocol):
@@ -132,8 +130,7 @@ class CallOptions:
 
     def backoff(self, number: int) -> float:
         """Seconds before retry ``number``, from 1: exponential, with jitter."""
-        jitter = random.uniform(0, self.retry_delay)  # noqa: S311 - spreads calls out; no secret
-        return min(self.retry_delay * 2.0 ** min(number - 1, 60), _LONGEST_BACKOFF) + jitter
+        return exponential_wait(self.retry_delay, number)
 
 
 def _nothing(_what: object) -> None:

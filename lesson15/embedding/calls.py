@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from lesson15.embedding.base import CallHooks, CallOptions, Embedder, Traits, Vectors
 from lesson15.embedding.breaker import Breaker, refusal
 from lesson15.embedding.rates import Rates
-from lesson15.embedding.threads import DaemonThreads
 from lesson15.errors import (
     EmbedderRefusedError,
     EmbeddingModelError,
@@ -52,6 +51,7 @@ from lesson15.recovery import (
     classify,
 )
 from lesson15.recovery.evidence import grpc_code, http_status
+from lesson15.threads import DaemonThreads
 
 T = TypeVar("T")
 log = get_logger(__name__)

@@ -19,7 +19,7 @@ from lesson15.checkpoint.journal import Position, check_end
 from lesson15.checkpoint.segment import SegmentReader, Vectors
 from lesson15.checkpoint.state_files import Commit
 from lesson15.checkpoint.stored_batch import StoredBatch
-from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
+from lesson15.errors import CorruptCheckpointError, IndexBehindError
 from lesson15.logs import get_logger
 from lesson15.stores.base import Rows, VectorStore
 from lesson15.stores.catalog import Catalog
@@ -92,7 +92,7 @@ def save_index(store: VectorStore, batch: StoredBatch, catalog: Catalog) -> None
     """Bring ``store`` up to ``batch``, if it is not, persist it, and close it.
 
     Raises:
-        CheckpointWriteError: the system refused.
+        IndexBehindError: the system refused.
         CorruptCheckpointError, StateReadError: as :func:`bring_up`.
     """
     try:
@@ -101,7 +101,7 @@ def save_index(store: VectorStore, batch: StoredBatch, catalog: Catalog) -> None
             if found.has_changed:
                 store.save(found.tag)
     except _INDEX_ERRORS as error:
-        raise CheckpointWriteError(path=batch.folder.index, detail=error) from error
+        raise IndexBehindError(path=batch.folder.index, detail=error) from error
     finally:
         store.close()
 

@@ -26,16 +26,13 @@ def reading_lock(folder: BatchFolder) -> Iterator[bool]:
     Raises:
         BatchLockedError: a process works on the batch.
     """
-    lock = batch_lock(folder)
-    try:
-        lock.__enter__()
-    except CheckpointWriteError:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.__exit__(None, None, None)
+    with ExitStack() as stack:
+        is_locked = True
+        try:
+            stack.enter_context(batch_lock(folder))
+        except CheckpointWriteError:
+            is_locked = False
+        yield is_locked
 
 
 class Derived(NamedTuple):

@@ -228,7 +228,7 @@ class Writer:
         """Bring the index, in the store that ``open_store`` opens, up to the last commit.
 
         Raises:
-            CheckpointWriteError: the system refused.
+            IndexBehindError: the system refused; the documents are committed nevertheless.
         """
         await self.in_thread(
             lambda: save_index(

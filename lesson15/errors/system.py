@@ -28,6 +28,16 @@ class CheckpointWriteError(StorageError):
     """
 
 
+class IndexBehindError(CheckpointWriteError):
+    path: object
+    detail: object
+    message = """
+    Every document is committed, but the index at {path} could not be saved and is behind
+    ({detail}). Free the disk or fix the permissions, then run `lesson15 resume`, which brings it
+    up; until then each search does that in memory.
+    """
+
+
 class StateReadError(StorageError):
     path: object
     detail: object

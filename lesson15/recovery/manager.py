@@ -17,6 +17,15 @@ from lesson15.recovery.policy import Decision, Wait
 T = TypeVar("T")
 log = get_logger(__name__)
 _LONGEST_WAIT_SECONDS = 60.0
+_MOST_DOUBLINGS = 60  # more would be too large a number
+
+
+def exponential_wait(delay: float, attempt: int) -> float:
+    """Seconds to wait after attempt number ``attempt``, from 1: ``delay`` doubled each time, up to
+    a minute, and up to ``delay`` more, so that those who failed together do not return together.
+    """
+    jitter = random.uniform(0, delay)  # noqa: S311 - no secret
+    return min(delay * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS), _LONGEST_WAIT_SECONDS) + jitter
 
 
 class ErrorRecoveryManager:
@@ -78,8 +87,7 @@ class ErrorRecoveryManager:
             case Wait.LINEAR:
                 return delay * attempt
             case Wait.EXPONENTIAL:
-                jitter = random.uniform(0, delay)  # noqa: S311 - it spreads load, no secret
-                return min(delay * 2.0 ** (attempt - 1), _LONGEST_WAIT_SECONDS) + jitter
+                return exponential_wait(delay, attempt)
             case Wait.NONE:
                 return 0.0
 

@@ -7,10 +7,12 @@ would keep the process for ever. These threads are not waited for.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -27,13 +29,13 @@ class DaemonThreads:
         self._started = 0
 
     async def run(self, function: Callable[[], T]) -> T:
-        """What ``function()`` returns, called in a thread.
+        """What ``function()`` returns, called in a thread, in the context of the caller.
 
         A caller that is cancelled leaves the thread behind; it ends when the function does.
         """
         future: Future[T] = Future()
         jobs = self._idle.pop() if self._idle else self._start()
-        jobs.put((future, function))
+        jobs.put((future, partial(contextvars.copy_context().run, function)))
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
@@ -58,6 +60,15 @@ class DaemonThreads:
         return jobs
 
 
+async def in_thread(name: str, function: Callable[[], T]) -> T:
+    """What ``function()`` returns, called in a thread of its own; see :meth:`DaemonThreads.run`."""
+    threads = DaemonThreads(name)
+    try:
+        return await threads.run(function)
+    finally:
+        threads.close()
+
+
 def _work_off(jobs: SimpleQueue[_Job | None]) -> None:
     while (job := jobs.get()) is not None:
         future, function = job
@@ -67,7 +78,7 @@ def _work_off(jobs: SimpleQueue[_Job | None]) -> None:
         except Exception as caught:  # noqa: BLE001 - handed to the caller
             error = caught
         except BaseException as caught:  # noqa: BLE001 - sys.exit in a thread ends that thread only
-            error = RuntimeError(f"{type(caught).__name__} in a thread: {caught}")
+            error = RuntimeError(f"{type(caught).__name__}: {caught}")
         if isinstance(error, StopIteration):  # which no future takes
             error = RuntimeError(f"StopIteration: {error}")
         with suppress(InvalidStateError, RuntimeError):  # nobody waits, or the loop is closed
