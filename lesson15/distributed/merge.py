@@ -80,7 +80,7 @@ class Merge:
         """
         if self.manifest.identity is not None:
             return
-        provenance = Provenance(self._batch, self.catalog, self._fs, lambda event: None)
+        provenance = Provenance(self._batch, self.catalog, self._fs, _nobody)
         try:
             embedder = open_embedder(self.manifest.embedder, self.manifest.dimensions)
             provenance.check(embedder)
@@ -181,3 +181,7 @@ def _committed(shard: StoredBatch, settled: set[str]) -> Iterator[Entry]:
                     content = blocks.read(event.block)
                 settled.add(event.doc_id)  # not before: a damaged one is to be done again
             yield event, content
+
+
+def _nobody(_event: Event) -> None:
+    """Is told that a worker's parts may be newer: the coordinator does no work itself."""
