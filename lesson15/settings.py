@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lesson15.arguments import MOST_CONCURRENT, MOST_INTERVAL
+
 
 class Settings(BaseSettings):
     """Defaults of a batch. Explicit arguments win over the environment."""
@@ -15,8 +17,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LESSON15_", extra="forbid", frozen=True)
 
     state_dir: Path = Field(Path("checkpoints"), description="Folder of all batches' state.")
-    max_concurrent: int = Field(10, ge=1, le=10_000, description="Documents in work at once.")
-    checkpoint_interval: int = Field(10, ge=1, description="Documents between two checkpoints.")
+    max_concurrent: int = Field(
+        10, ge=1, le=MOST_CONCURRENT, description="Documents in work at once."
+    )
+    checkpoint_interval: int = Field(
+        10, ge=1, le=MOST_INTERVAL, description="Documents between two checkpoints."
+    )
     embedder: str = Field(
         "minilm", description="minilm, hashing, path:FOLDER, openai:URL#MODEL, or a plugin's."
     )

@@ -111,7 +111,7 @@ async def test_what_to_do_about_a_dead_letter(state: Path, make: Make) -> None:
 async def test_the_total_is_unknown_until_it_is_counted(
     docs: Path, state: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lesson15.engine.source_paths import SourcePaths
+    from lesson15.engine.feed import SourcePaths
 
     may_count = threading.Event()
     count = SourcePaths.count

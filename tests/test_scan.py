@@ -197,6 +197,20 @@ def test_files_from_a_list_and_from_standard_input(tmp_path: Path, state: Path) 
     assert (report["total_docs"], report["run"]["new"], report["run"]["unchanged"]) == (3, 1, 2)
 
 
+def test_lists_of_other_systems_and_empty_ones(tmp_path: Path, state: Path) -> None:
+    docs = tree(tmp_path / "docs", "a.md", "b.txt")
+    at = ("--state-dir", state, "--json")
+    (docs / "list").write_bytes(b"\xef\xbb\xbfa.md\r\n\r\nb.txt\r\n")
+    done = lesson15("run", "--files-from", "list", "--batch-id", "b", *at, cwd=docs)
+    assert json.loads(done.stdout)["processed_docs"] == 2, done.stderr
+    (docs / "list").write_bytes(b"\r\n")
+    for name, given in (("list", ""), ("-", ""), ("-", "\n\n")):
+        done = lesson15("run", "--files-from", name, "--batch-id", "e", *at, cwd=docs, given=given)
+        assert (done.returncode, done.stdout) == (2, ""), name
+        assert "No documents to process" in done.stderr
+        assert not (state / "e").exists()
+
+
 def test_file_names_do_not_reach_the_terminal_as_commands(tmp_path: Path, state: Path) -> None:
     name = "\x1b[2J\x9b31m\rgone\u202e.txt"
     docs = tree(tmp_path / "docs", "a.txt", "other\x1b]0;title\x07.\x1b[7mpng")

@@ -60,7 +60,7 @@ def search_batch(state_dir: Path, batch_id: str, status: str, text: str, k: int)
         BatchStateError: the batch has not begun yet; ``status`` says what it is.
     """
     try:
-        batch = CheckpointManager(state_dir).open(batch_id)
+        batch = CheckpointManager(state_dir, makes_folder=False).open(batch_id)
         searcher = Searcher.of(batch, opener=_open)
     except BatchNotFoundError as error:
         raise BatchStateError(batch_id=batch_id, status=status, action="searched") from error

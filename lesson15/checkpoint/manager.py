@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from lesson15.arguments import state_path
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
 from lesson15.checkpoint.layout import BatchFolder
@@ -24,12 +26,17 @@ from lesson15.settings import Settings
 
 
 class CheckpointManager:
-    """The batches under ``checkpoint_dir``, which is made if it is not there.
+    """The batches under ``checkpoint_dir``.
 
     Args:
         checkpoint_dir: folder of all batches' state.
         fs: what is written goes through it.
         keyring: new batches are encrypted if it has a key; that of the environment by default.
+        makes_folder: make ``checkpoint_dir`` now; otherwise the first batch that is saved does, and
+            reading leaves no trace.
+
+    Raises:
+        CheckpointWriteError: the folder cannot be made.
 
     Example:
         >>> manager = CheckpointManager("checkpoints")
@@ -43,10 +50,14 @@ class CheckpointManager:
         checkpoint_dir: Path | str = "checkpoints",
         fs: FileSystem | None = None,
         keyring: Keyring | None = None,
+        *,
+        makes_folder: bool = True,
     ) -> None:
-        self.checkpoint_dir = Path(checkpoint_dir)
+        self.checkpoint_dir = state_path(checkpoint_dir)
         self._keyring = keyring
         self.fs = fs or OsFileSystem()
+        if makes_folder:
+            make_folder(self.fs, self.checkpoint_dir)
 
     @property
     def keyring(self) -> Keyring:
@@ -87,7 +98,7 @@ class CheckpointManager:
             return None
 
     def list_checkpoints(self) -> list[str]:
-        """The ids of all batches, sorted; those with a damaged or lost checkpoint are listed too.
+        """The ids of all batches, sorted; those with a damaged, lost or hidden checkpoint too.
 
         Raises:
             StateReadError: the folder cannot be read.
@@ -98,7 +109,7 @@ class CheckpointManager:
             return []
         except OSError as error:
             raise StateReadError(path=self.checkpoint_dir, detail=error) from error
-        return sorted(path.name for path in folders if BatchFolder(path, path.name).has_batch)
+        return sorted(path.name for path in folders if _may_be_batch(path))
 
     # --- reading and making batches -----------------------------------------------------------
 
@@ -131,7 +142,8 @@ class CheckpointManager:
         """
         save_manifest(self.fs, self.folder(manifest.batch_id), manifest, self.keyring)
         commit = Commit(encryption=self.keyring.start())
-        return self.write(BatchState(manifest.batch_id, total_docs=total_docs), commit)
+        batch = self.write(BatchState(manifest.batch_id, total_docs=total_docs), commit)
+        return replace(batch, made_of=manifest)
 
     def write(self, state: BatchState, commit: Commit) -> StoredBatch:
         """Replace the checkpoint by ``state`` at ``commit``; raises CheckpointWriteError."""
@@ -168,3 +180,11 @@ class StagedManager(CheckpointManager):
     def folder(self, batch_id: str) -> BatchFolder:
         """The folder of the generation, as that of a batch."""
         return BatchFolder(self._root, batch_id)
+
+
+def _may_be_batch(path: Path) -> bool:
+    """Whether the folder ``path`` holds a batch, or cannot be looked into."""
+    try:
+        return BatchFolder(path, path.name).has_batch
+    except StateReadError:
+        return True

@@ -138,7 +138,8 @@ def decode_checkpoint(
     try:
         commit = Commit(**content["commit"])
         cipher = keyring.cipher(batch_id, commit.encryption)
-        state = _opened("state", content, _place_of(commit), cipher, path)
+        place = "" if cipher is None else _place_of(commit)
+        state = _opened("state", content, place, cipher, path)
         return _STATE.validate_python(state), commit
     except (ValidationError, KeyError, TypeError) as error:
         raise CorruptCheckpointError(path=path, detail=f"unexpected content: {error}") from error
@@ -159,7 +160,8 @@ def save_checkpoint(
     }
     try:
         content = {name: getattr(state, name) for name in _STATE_FIELDS}
-        _save(fs, folder.checkpoint, clear, "state", content, cipher, _place_of(commit))
+        place = "" if cipher is None else _place_of(commit)
+        _save(fs, folder.checkpoint, clear, "state", content, cipher, place)
     except CheckpointWriteError:
         state.last_checkpoint = previous
         raise

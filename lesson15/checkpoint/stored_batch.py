@@ -53,6 +53,7 @@ class StoredBatch:
         keyring: the keys at hand.
         file_id: tells whether the checkpoint has been replaced since.
         is_live: whether a process worked on it just before the checkpoint was read.
+        made_of: its manifest, if that is at hand, so that it need not be read.
     """
 
     folder: BatchFolder
@@ -61,6 +62,7 @@ class StoredBatch:
     keyring: Keyring
     file_id: FileId | None = None
     is_live: bool = False
+    made_of: Manifest | None = None
 
     @property
     def batch_id(self) -> str:
@@ -104,7 +106,7 @@ class StoredBatch:
     @cached_property
     def manifest(self) -> Manifest:
         """What the batch is made of and with; raises as :func:`open_batch` does."""
-        return self.use(StoredBatch.read_manifest)
+        return self.made_of or self.use(StoredBatch.read_manifest)
 
     def read_manifest(self) -> Manifest:
         """The manifest of this reading's generation, read anew; raises as :func:`open_batch` does,

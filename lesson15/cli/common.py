@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lesson15.arguments import MOST_CONCURRENT, MOST_INTERVAL
 from lesson15.settings import Settings
 
 app = typer.Typer(
@@ -31,14 +32,22 @@ class ExitCode(enum.IntEnum):
     RESUMABLE = 3
 
 
-StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Folder of all batches' state.")]
+StateDir = Annotated[
+    Path | None,
+    # Whether it can be read is told by whoever reads it: it is no bad usage.
+    typer.Option("--state-dir", help="Folder of all batches' state.", readable=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="Batch id.")]
 MaxConcurrent = Annotated[
-    int | None, typer.Option(min=1, help="Documents in work at once, 10 by default.")
+    int | None,
+    typer.Option(min=1, max=MOST_CONCURRENT, help="Documents in work at once, 10 by default."),
 ]
 Interval = Annotated[
-    int | None, typer.Option(min=1, help="Documents between two checkpoints, 10 by default.")
+    int | None,
+    typer.Option(
+        min=1, max=MOST_INTERVAL, help="Documents between two checkpoints, 10 by default."
+    ),
 ]
 Embedder = Annotated[
     str | None,

@@ -49,7 +49,7 @@ def is_counting(view: dict[str, Any]) -> bool:
 @app.command("list")
 def list_batches(state_dir: StateDir = None, as_json: AsJson = False) -> None:
     """List all batches."""
-    manager = CheckpointManager(state_folder(state_dir))
+    manager = CheckpointManager(state_folder(state_dir), makes_folder=False)
     batches: list[dict[str, Any]] = []
     for batch_id in manager.list_checkpoints():
         found = manager.try_open(batch_id)

@@ -19,9 +19,8 @@ from lesson15.distributed.plan import plan
 from lesson15.distributed.queue import CeleryQueue, ShardQueue, ShardTask, chosen_broker
 from lesson15.distributed.shards import Shards
 from lesson15.documents.scan import Scan
-from lesson15.engine.feed import Naming
+from lesson15.engine.feed import STANDARD_INPUT, Naming, Paths, SourcePaths, begun_with, roots_of
 from lesson15.engine.processor import BatchProcessor
-from lesson15.engine.source_paths import STANDARD_INPUT, Paths, SourcePaths, begun_with, roots_of
 from lesson15.engine.sources import Sources
 from lesson15.errors import (
     BatchExistsError,

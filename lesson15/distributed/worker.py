@@ -40,7 +40,9 @@ class ShardWorker:
     """
 
     def __init__(self, state_dir: Path | str, settings: Settings) -> None:
-        self._batches = CheckpointManager(state_dir, keyring=Keyring.of(settings))
+        self._batches = CheckpointManager(
+            state_dir, keyring=Keyring.of(settings), makes_folder=False
+        )
         self._settings = settings
         self._runner = asyncio.Runner()
         self._owner = f"pid {os.getpid()} on {socket.gethostname()}"

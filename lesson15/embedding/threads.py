@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_Job = tuple[asyncio.Future[Any], Callable[[], Any]]
+_Job = tuple[Future[Any], Callable[[], Any]]
 
 
 class DaemonThreads:
@@ -29,11 +31,11 @@ class DaemonThreads:
 
         A caller that is cancelled leaves the thread behind; it ends when the function does.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future: Future[T] = Future()
         jobs = self._idle.pop() if self._idle else self._start()
         jobs.put((future, function))
         try:
-            return await future
+            return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             future.cancel()
             raise
@@ -68,17 +70,9 @@ def _work_off(jobs: SimpleQueue[_Job | None]) -> None:
             error = RuntimeError(f"{type(caught).__name__} in a thread: {caught}")
         if isinstance(error, StopIteration):  # which no future takes
             error = RuntimeError(f"StopIteration: {error}")
-        try:
-            future.get_loop().call_soon_threadsafe(_settle, future, result, error)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            return
+        with suppress(InvalidStateError, RuntimeError):  # nobody waits, or the loop is closed
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
         del future, function, job, result, error  # an idle thread keeps nothing alive
-
-
-def _settle(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)

@@ -22,12 +22,12 @@ from lesson15.documents.isolation import PROGRAM, ParserPool
 from lesson15.documents.parsed import ParseOptions
 from lesson15.embedding import Embedder, open_embedder
 from lesson15.embedding.asking import call_in_thread
+from lesson15.embedding.base import CallHooks, CallOptions
 from lesson15.embedding.batcher import MicroBatcher
-from lesson15.embedding.options import CallHooks, CallOptions
 from lesson15.engine.provenance import Provenance, check_model
-from lesson15.engine.run import message_of
 from lesson15.engine.steps import ChunkStep, open_steps
 from lesson15.engine.work import DocumentWork, IndexingWork
+from lesson15.errors.base import message_of
 from lesson15.events import Event, ServiceBack, ServiceLost, now
 from lesson15.settings import Settings
 from lesson15.stores import VectorStore, open_store

@@ -13,6 +13,7 @@ from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.state_files import Commit, Manifest
 from lesson15.checkpoint.stored_batch import StoredBatch
+from lesson15.errors import EventOutOfRangeError
 from lesson15.events import Event
 from lesson15.models import BatchState, Failure, SearchHit
 
@@ -47,7 +48,7 @@ class Batch:
     """
 
     def __init__(self, state_dir: Path | str, batch_id: str, keys: Keyring | None = None) -> None:
-        self._manager = CheckpointManager(state_dir, keyring=keys)
+        self._manager = CheckpointManager(state_dir, keyring=keys, makes_folder=False)
         self._stored = self._manager.open(batch_id)
         self._searcher: Searcher | None = None
 
@@ -172,6 +173,10 @@ class Batch:
 
         from lesson15.engine.transcript import fork
 
-        return self._stored.use(
-            lambda batch: fork(self._manager, batch, new_batch_id, islice(batch.events(), n))
-        )
+        def begin(batch: StoredBatch) -> BatchState:
+            count = sum(1 for _ in batch.events())
+            if not 0 <= n <= count:
+                raise EventOutOfRangeError(batch_id=batch.batch_id, n=n, count=count)
+            return fork(self._manager, batch, new_batch_id, islice(batch.events(), n))
+
+        return self._stored.use(begin)

@@ -63,11 +63,13 @@ def bring_up(store: VectorStore, batch: StoredBatch, catalog: Catalog) -> Brough
         return BroughtUp(whole, has_changed=False, damaged=[])
     first_rows, chunks = catalog.spans()
     wanted = np.repeat(first_rows - np.cumsum(chunks) + chunks, chunks) + np.arange(chunks.sum())
-    present = store.rows() if _is_earlier(tag, batch) else np.empty(0, np.int64)
+    is_earlier = tag is not None and _is_earlier(tag, batch)
+    present = store.rows() if is_earlier else np.empty(0, np.int64)
     if not len(present) or len(np.unique(present)) != len(present):
         store.clear()
         present = np.empty(0, np.int64)
-    store.remove(np.setdiff1d(present, wanted))
+    if len(gone := np.setdiff1d(present, wanted)):
+        store.remove(gone)
     missing = first_rows[~np.isin(first_rows, present)]
     damaged: dict[str, CorruptCheckpointError] = {}
     if len(missing):
@@ -104,9 +106,9 @@ def save_index(store: VectorStore, batch: StoredBatch, catalog: Catalog) -> None
         store.close()
 
 
-def _is_earlier(tag: str | None, batch: StoredBatch) -> bool:
+def _is_earlier(tag: str, batch: StoredBatch) -> bool:
     """Whether an index with ``tag`` is of a commit of this very journal."""
-    found = _TAG.fullmatch(tag or "")
+    found = _TAG.fullmatch(tag)
     if found is None:
         return False
     try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lesson15 import arguments
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, open_file_system
 from lesson15.checkpoint.layout import batch_lock, new_batch_id
@@ -18,12 +18,10 @@ from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.embedding import Embedder
 from lesson15.engine.assembly import Assembly, with_check, with_faults
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
-from lesson15.engine.feed import Feed, Naming
+from lesson15.engine.feed import Feed, Naming, Paths, SourcePaths, begun_with, known_total, roots_of
 from lesson15.engine.observers import Listener, Observers, ResultCallback
-from lesson15.engine.outcome import Tally
 from lesson15.engine.recipe import Recipe
-from lesson15.engine.run import BatchRun
-from lesson15.engine.source_paths import Paths, SourcePaths, begun_with, known_total, roots_of
+from lesson15.engine.run import BatchRun, Tally
 from lesson15.engine.sources import Sources
 from lesson15.engine.stages import carry_out, paths_of
 from lesson15.engine.steps import ChunkStep
@@ -107,17 +105,13 @@ class BatchProcessor:
         rules: ScanRules | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.max_concurrent = max_concurrent
-        self.checkpoint_interval = checkpoint_interval
-        for name in ("max_concurrent", "checkpoint_interval"):
-            if getattr(self, name) < 1:
-                raise UsageError(
-                    problem=f"{name}={getattr(self, name)} is too small: give at least 1."
-                )
+        self.max_concurrent = arguments.max_concurrent(max_concurrent)
+        self.checkpoint_interval = arguments.checkpoint_interval(checkpoint_interval)
         self.checkpoint_manager = CheckpointManager(
             state_dir or self.settings.state_dir,
             fs or open_file_system(self.settings.checkpoint_backend),
             Keyring.of(self.settings),
+            makes_folder=False,
         )
         self.error_recovery = recovery or ErrorRecoveryManager(
             self.settings.max_retries,
@@ -203,8 +197,7 @@ class BatchProcessor:
             SourcesMissingError: documents may be lost that are only out of sight.
             StorageError: the system is at fault (disk full, no permission); resume continues.
         """
-        if isinstance(doc_paths, str | os.PathLike):
-            doc_paths = [doc_paths]
+        doc_paths = arguments.document_paths(doc_paths)
         if resume and batch_id is None:
             raise UsageError(problem="resume needs the batch_id of the batch to go on with.")
         batch_id = batch_id or new_batch_id()

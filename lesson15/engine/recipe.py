@@ -9,16 +9,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lesson15 import stores
 from lesson15.checkpoint.state_files import Manifest
-from lesson15.documents.chunkers import check_chunker, open_chunker
+from lesson15.documents import chunkers
+from lesson15.documents.chunkers import open_chunker
 from lesson15.embedding import Embedder, canonical_name, check_embedder, dimensions_of
-from lesson15.engine.source_paths import Paths
+from lesson15.engine.feed import Paths
 from lesson15.engine.steps import ChunkStep, check_steps, name_of, open_steps
 from lesson15.engine.versions import versions_of
 from lesson15.errors import SettingsMismatchError
 from lesson15.models import ScanRules
+from lesson15.plugins import Group, check_name
 from lesson15.settings import Settings
-from lesson15.stores import check_store
 
 PARTS = ("embedder", "store", "chunker", "steps", "chunk_chars", "chunk_overlap_chars")
 """The fields of a manifest that a recipe decides on."""
@@ -51,10 +53,9 @@ class Recipe:
             UsageError: there is no part of a name.
         """
         settings = self.settings
-        if self.embedder is None or isinstance(self.embedder, str):
-            check_embedder(self.embedder or settings.embedder)
-        check_store(self.store or settings.store)
-        check_chunker(self.chunker or settings.chunker)
+        check_embedder(settings.embedder if self.embedder is None else self.embedder)
+        check_name(Group.STORES, self.store or settings.store, stores.BUILT_IN)
+        check_name(Group.CHUNKERS, self.chunker or settings.chunker, chunkers.BUILT_IN)
         check_steps(settings.steps if self.steps is None else self.steps)
 
     def manifest(self, batch_id: str, paths: Paths) -> Manifest:

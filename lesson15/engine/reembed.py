@@ -30,10 +30,9 @@ from lesson15.checkpoint.state_files import Manifest
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.embedding import Embedder, open_embedder
 from lesson15.embedding.asking import ask
-from lesson15.engine.feed import Naming
+from lesson15.engine.feed import STANDARD_INPUT, Naming, SourcePaths, roots_of
 from lesson15.engine.provenance import check_model
 from lesson15.engine.recipe import PARTS
-from lesson15.engine.source_paths import STANDARD_INPUT, SourcePaths, roots_of
 from lesson15.engine.sources import Sources
 from lesson15.engine.transcript import sweep
 from lesson15.errors import (

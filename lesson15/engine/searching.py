@@ -45,7 +45,9 @@ class Searcher:
         embedder: Embedder | None = None,
         keys: Keyring | None = None,
     ) -> None:
-        self._open(CheckpointManager(state_dir, keyring=keys).open(batch_id), embedder)
+        self._open(
+            CheckpointManager(state_dir, keyring=keys, makes_folder=False).open(batch_id), embedder
+        )
 
     @classmethod
     def of(

@@ -35,6 +35,8 @@ def check_steps(steps: Sequence[str | ChunkStep]) -> None:
     """Raise UnknownNameError or UsageError unless each of ``steps`` is one, or the name of one."""
     if isinstance(steps, str):
         raise UsageError(problem=f"steps={steps!r} is one name: give a list of them.")
+    if not isinstance(steps, Iterable):
+        raise UsageError(problem=f"steps={steps!r} is no list of steps.")
     for step in steps:
         if isinstance(step, str):
             plugins.check_name(Group.STEPS, step, ())

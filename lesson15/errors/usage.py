@@ -125,6 +125,17 @@ class UnknownNameError(UsageError):
     message = "There is no {what} {name!r}. Choose one of: {choices}."
 
 
+class NoPluginError(UnknownNameError):
+    what: str
+    name: str
+    choices: str
+    group: str
+    message = """
+    There is no {what} {name!r}, and no other one is installed. Install the package that has it; it
+    adds an entry point to the group {group}.
+    """
+
+
 class PluginError(UsageError):
     name: str
     package: str

@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any, TypeVar
 
+from lesson15 import plugins
 from lesson15.logs import get_logger
-from lesson15.recovery.classify import TransientHook, classify, load_hooks
+from lesson15.plugins import Group
+from lesson15.recovery.classify import TransientHook, classify
 from lesson15.recovery.policy import Decision, Wait
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ class ErrorRecoveryManager:
         is_transient: TransientHook | None = None,
         max_retry_after: float = 300.0,
     ) -> None:
-        load_hooks()  # a broken one is told of now, not when something fails
+        plugins.load_all(Group.TRANSIENT)  # a broken one is told of now, not when something fails
         self.max_retries = max_retries
         self.retry_delay = retry_delay
         self.sleep = sleep
