@@ -166,6 +166,7 @@ class DistributedProcessor:
             shards.prepare()
             merge = await Merge.open(self.checkpoint_manager, batch_id)
             stack.push_async_callback(merge.aclose)
+            await _in_thread(merge.identify)
             naming = Naming(merge.manifest.base_dir)
             sources = Sources(batch_id, naming, roots_of(merge.manifest, paths), prune=prune)
             await _in_thread(sources.check, merge.catalog)  # before anything is changed

@@ -101,7 +101,7 @@ class ShardWorker:
         """Parser processes and model, kept as long as shards are of the same kind."""
         kind = (
             manifest.embedder, manifest.chunk_chars, manifest.chunk_overlap_chars,
-            manifest.chunker, manifest.steps, max_concurrent,
+            manifest.chunker, manifest.steps, manifest.identity, max_concurrent,
         )  # fmt: skip
         if self._tools is not None:
             if self._tools[0] == kind:

@@ -104,9 +104,8 @@ class TreeRecorder(RecordingFileSystem):
 def outcomes(disks: Disks) -> Iterator[Content]:
     """Each disk that a power cut may leave, as files by their place."""
     places = list(disks)
-    for contents in product(
-        *([each for _, each in disks[place].outcomes(STRIDE)] for place in places)
-    ):
+    choices = [[each for _, each in disks[place].outcomes(STRIDE)] for place in places]
+    for contents in product(*choices):
         yield {
             f"{place}/{name}": data
             for place, content in zip(places, contents, strict=True)
