@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("storm.c")
-ERRORS = {name: getattr(errno, name) for name in ("EIO", "ESTALE", "EACCES", "ENOSPC")}
+ERRORS: dict[str, int] = {
+    name: getattr(errno, name) for name in ("EIO", "ESTALE", "EACCES", "ENOSPC")
+}
 NEVER_RETURNS = "never returns"
 CALLS = ("stat", "open", "list", "read", "write", "fsync", "rename", "remove")
 
