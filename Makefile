@@ -9,7 +9,7 @@ LOWEST_PYTEST := $(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning \
 	-W ignore::PendingDeprecationWarning
 # Parts of the suite that start servers, browsers and workers, or kill processes by the hundred.
 SLOW_PARTS := crash course distributed service
-SLOW_FILES := faults/test_kill.py test_encryption.py test_packaging.py test_plugins.py \
+SLOW_FILES := storms faults/test_kill.py test_encryption.py test_packaging.py test_plugins.py \
 	test_samples.py test_store_parity.py
 # The only tests of what repairs a batch; the others in tests/crash run without coverage.
 DAMAGE := tests/crash/test_repair.py

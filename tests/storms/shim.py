@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("storm.c")
-ERRORS = {name: getattr(errno, name) for name in ("EIO", "ESTALE", "EACCES", "ENOSPC")}
+ERRORS: dict[str, int] = {
+    name: getattr(errno, name) for name in ("EIO", "ESTALE", "EACCES", "ENOSPC")
+}
 NEVER_RETURNS = "never returns"
 CALLS = ("stat", "open", "list", "read", "write", "fsync", "rename", "remove")
 
@@ -23,8 +25,8 @@ def compiler() -> str | None:
 def build(folder: Path) -> Path:
     """Compile the library into ``folder``."""
     library = folder / "storm.so"
-    options = ["-O1", "-Wall", "-shared", "-fPIC", "-o", library]
-    command = [compiler() or "cc", *options, SOURCE, "-ldl"]
+    options = ["-O1", "-Wall", "-shared", "-fPIC", "-o", str(library)]
+    command = [compiler() or "cc", *options, str(SOURCE), "-ldl"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return library
@@ -48,12 +50,17 @@ class Storm:
     spared: int = 0
     log: Path | None = None
 
+    @property
+    def number(self) -> int:
+        """The number of the error, 0 for none."""
+        return ERRORS.get(self.error, 0)
+
     def environment(self) -> dict[str, str]:
         """What the library is told by."""
         told = {
             "STORM_PATHS": ":".join(map(str, self.folders)),
             "STORM_CALLS": ",".join(self.calls),
-            "STORM_ERRNO": ERRORS.get(self.error, 0),
+            "STORM_ERRNO": self.number,
             "STORM_SEED": self.seed,
             "STORM_RATE": self.rate,
             "STORM_STUCK": int(self.is_stuck),

@@ -7,6 +7,7 @@ LESSON15_STORM_TRIES=1 LESSON15_STORM_SEED=N repeats one.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pprint import pformat
 
 import pytest
 
-from tests.storms.shim import build, compiler
+from tests.storms.shim import Storm, build, compiler
 from tests.storms.tries import Judge, Try
 from tests.storms.world import World
 from tests.storms.zygote import Zygote
@@ -54,3 +55,26 @@ def test_storms(place: tuple[World, Zygote], part: int) -> None:
     if report := os.environ.get("LESSON15_STORM_REPORT"):
         Path(report).with_suffix(f".{part}").write_text(pformat(dict(counts)) + "\n")
     assert not failed, f"{len(failed)} of {TRIES // _PARTS} tries failed:\n" + "\n\n".join(failed)
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "code"),
+    [
+        ("run", "none", 3), ("resume", "changed", 3), ("resume", "killed", 3),
+        ("retry-failed", "dead", 3), ("repair", "damaged", 3), ("rekey", "sealed", 3),
+        ("verify", "done", 0), ("search", "done", 0), ("status", "done", 0), ("list", "done", 0),
+        ("failures", "dead", 0), ("repair", "done", 0),
+    ],
+)  # fmt: skip
+def test_a_full_disk(place: tuple[World, Zygote], command: str, kind: str, code: int) -> None:
+    """Not a byte can be written: what has to is told, what does not goes on."""
+    world, zygote = place
+    storm = Storm((world.state,), ("write",), "ENOSPC", log=world.folder / "struck")
+    judge = Judge(Try(0, command, kind, "state", storm), world, zygote)
+    judge.judge()
+    assert judge.done is not None
+    assert judge.done.returncode == code, judge.done
+    if code == 3:
+        assert "Aborted: " in judge.done.stderr or "Error: " in judge.done.stderr
+        assert re.search("No space left on device|disk is full", judge.done.stderr)
+    assert not judge.findings, pformat(judge.describe())

@@ -29,6 +29,7 @@ class StuckEmbedder(HashingEmbedder):
     """Embeds by hashing, what lets it."""
 
     name = "stuck"
+    dimensions = 256
 
     def embed(self, texts: Sequence[str]) -> Any:
         _hang_if_told(texts)
