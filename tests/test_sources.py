@@ -16,7 +16,7 @@ import pytest
 from lesson15 import BatchProcessor, CheckpointManager, verify
 from lesson15.engine.feed import known_total
 from lesson15.engine.sources import Presence, look
-from lesson15.errors import SourcesMissingError
+from lesson15.errors import SourcesLostError, SourcesMissingError
 from lesson15.models import ScanRules
 
 Make = Callable[..., BatchProcessor]
@@ -267,7 +267,7 @@ async def test_a_source_that_goes_while_the_batch_runs(many: Path, state: Path, 
     (many / "part1" / "1.txt").write_text("changed")
     processor = make()
     processor.result_callbacks.append(lambda result: take_away(many))
-    with pytest.raises(SourcesMissingError, match="many is missing"):
+    with pytest.raises(SourcesLostError, match="many is missing"):
         await processor.resume_batch("b")
     assert CheckpointManager(state).open("b").state.processed_docs == 60
     many.with_name("away").rename(many)

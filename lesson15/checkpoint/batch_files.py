@@ -141,7 +141,10 @@ class BatchFiles:
 
 def cut_off(fs: FileSystem, path: Path, size: int) -> None:
     """Cut ``path`` to its committed ``size``."""
-    actual = path.stat().st_size if path.exists() else 0
+    try:
+        actual = path.stat().st_size
+    except FileNotFoundError:
+        actual = 0
     if actual < size:
         raise CorruptCheckpointError(
             path=path, detail=f"{actual} bytes, but {size} were committed: data was lost"

@@ -17,7 +17,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lesson15.arguments import state_path
-from lesson15.errors import BatchLockedError, CheckpointWriteError, InvalidBatchIdError
+from lesson15.errors import (
+    BatchLockedError,
+    CheckpointWriteError,
+    InvalidBatchIdError,
+    StateReadError,
+)
 
 _BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_PATIENCE_SECONDS = 1.0  # `status` holds the lock for an instant to see whether it is free
@@ -80,9 +85,12 @@ class BatchFolder:
 
         A manifest alone is none: its creation was cut off. Nor is a later generation without
         checkpoint: a fork was cut off.
+
+        Raises:
+            StateReadError: the system does not let one see, which is no answer: a new batch would
+                be put in the place of this one.
         """
-        first_journal = self.root / self.journal.name
-        return os.path.lexists(self.checkpoint) or os.path.lexists(first_journal)
+        return _is_there(self.checkpoint) or _is_there(self.root / self.journal.name)
 
     def unfinished(self) -> list[int]:
         """The numbers of the generations above this one that are there, in order.
@@ -145,6 +153,17 @@ def is_locked(folder: BatchFolder) -> bool:
     finally:
         os.close(descriptor)  # which releases the lock
     return False
+
+
+def _is_there(path: Path) -> bool:
+    """Whether ``path`` exists; os.path.lexists takes every error for a no."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StateReadError(path=path, detail=error) from error
+    return True
 
 
 def _read_owner(folder: BatchFolder) -> str:

@@ -98,7 +98,7 @@ class CheckpointManager:
             return None
 
     def list_checkpoints(self) -> list[str]:
-        """The ids of all batches, sorted; those with a damaged or lost checkpoint are listed too.
+        """The ids of all batches, sorted; those with a damaged, lost or hidden checkpoint too.
 
         Raises:
             StateReadError: the folder cannot be read.
@@ -109,7 +109,7 @@ class CheckpointManager:
             return []
         except OSError as error:
             raise StateReadError(path=self.checkpoint_dir, detail=error) from error
-        return sorted(path.name for path in folders if BatchFolder(path, path.name).has_batch)
+        return sorted(path.name for path in folders if _may_be_batch(path))
 
     # --- reading and making batches -----------------------------------------------------------
 
@@ -180,3 +180,11 @@ class StagedManager(CheckpointManager):
     def folder(self, batch_id: str) -> BatchFolder:
         """The folder of the generation, as that of a batch."""
         return BatchFolder(self._root, batch_id)
+
+
+def _may_be_batch(path: Path) -> bool:
+    """Whether the folder ``path`` holds a batch, or cannot be looked into."""
+    try:
+        return BatchFolder(path, path.name).has_batch
+    except StateReadError:
+        return True

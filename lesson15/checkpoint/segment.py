@@ -95,13 +95,18 @@ class SegmentReader:
         """Open the file, which is then readable even if it loses its name.
 
         Raises:
-            CorruptCheckpointError: it cannot be opened.
+            CorruptCheckpointError: it is missing.
+            StateReadError: the system refused to open it.
         """
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, os.O_RDONLY)
-        except OSError as error:
-            raise CorruptCheckpointError(path=self._path, detail=str(error)) from error
+        except FileNotFoundError as error:
+            raise CorruptCheckpointError(
+                path=self._path, detail="the segment is missing"
+            ) from error
+        except OSError as error:  # which may pass
+            raise StateReadError(path=self._path, detail=error) from error
 
     def read(self, ref: BlockRef) -> tuple[Vectors, list[Chunk]]:
         """The vectors (chunks x dimensions) and chunks of the block at ``ref``.
@@ -128,10 +133,6 @@ class SegmentReader:
         assert self._descriptor is not None  # noqa: S101 - open() has set it
         try:
             block = os.pread(self._descriptor, ref.length, ref.offset)
-        except FileNotFoundError as error:
-            raise CorruptCheckpointError(
-                path=self._path, detail="the segment is missing"
-            ) from error
         except OSError as error:  # which may pass
             raise StateReadError(path=self._path, detail=error) from error
         if len(block) == ref.length and self._cipher is not None:

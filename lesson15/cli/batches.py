@@ -29,7 +29,7 @@ from lesson15.cli.common import (
     print_json,
     state_folder,
 )
-from lesson15.cli.ends import how_to_go_on, quit_now
+from lesson15.cli.ends import how_to_go_on, named, quit_now
 from lesson15.cli.faults import Faults, faults_of
 from lesson15.cli.reports import print_report
 from lesson15.cli.sources import (
@@ -261,8 +261,8 @@ def _drive(
     try:
         with progress_bar(processor, is_shown=not as_json and sys.stderr.isatty()):
             report = asyncio.run(main())
-    except (StorageError, EmbeddingModelError) as error:
-        _print_aborted(processor, batch_id, error, as_json, options)
+    except (StorageError, EmbeddingModelError, OSError) as error:
+        _print_aborted(processor, batch_id, named(error), as_json, options)
         raise typer.Exit(ExitCode.RESUMABLE) from error
     notify(BatchEnded.of(report), processor.settings)
     _print_report(report, as_json, _resume_hint(processor, batch_id) + options)

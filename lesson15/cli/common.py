@@ -32,7 +32,11 @@ class ExitCode(enum.IntEnum):
     RESUMABLE = 3
 
 
-StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Folder of all batches' state.")]
+StateDir = Annotated[
+    Path | None,
+    # Whether it can be read is told by whoever reads it: it is no bad usage.
+    typer.Option("--state-dir", help="Folder of all batches' state.", readable=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="Batch id.")]
 MaxConcurrent = Annotated[

@@ -20,6 +20,7 @@ from lesson15.errors import (
     RepairError,
     SchemaTooNewError,
     StateReadError,
+    SystemRefusedError,
 )
 
 _NO_READER = 128 + signal.SIGPIPE
@@ -90,6 +91,11 @@ def sound_streams() -> Iterator[None]:
 def quit_now(number: int, _frame: FrameType | None) -> NoReturn:
     """End the process at once, as a handler of a signal; the last checkpoint stays."""
     os._exit(128 + number)
+
+
+def named(error: Lesson15Error | OSError) -> Lesson15Error:
+    """``error``, or what is said of one that the system raised where nothing else expects it."""
+    return error if isinstance(error, Lesson15Error) else SystemRefusedError(detail=error)
 
 
 def how_to_go_on(

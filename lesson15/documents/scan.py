@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -26,14 +27,28 @@ _PART = 1 << 16  # characters of a list read at once
 
 
 def check_paths(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Check that every path exists.
+    """Check that every path exists, or may do so: what cannot be seen fails by name later.
 
     Raises:
         PathNotFoundError: one does not.
     """
     for path in paths:
-        if not os.path.lexists(path):
+        if is_absent(path):
             raise PathNotFoundError(path=os.fspath(path), cwd=Path.cwd())
+
+
+def is_absent(path: str | os.PathLike[str]) -> bool:
+    """Whether the system says that there is no ``path``, not even a link.
+
+    ``os.path.lexists`` takes for absent what cannot be seen, too.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL byte is in no name
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def is_inside(real_path: str, root: str) -> bool:
@@ -56,6 +71,7 @@ class Scan:
 
     Attributes:
         unsupported: how many files of folders were passed over so far, by suffix ("" for none).
+        unlisted: what may be a folder, was yielded as it is, and hides what lies in it.
 
     Raises:
         UsageError: a pattern of ``rules`` is no pattern.
@@ -71,11 +87,19 @@ class Scan:
         self._exclude = _patterns("--exclude", rules.exclude)
         self._obeys_gitignore = rules.gitignore
         self.unsupported: dict[str, int] = {}
+        self.unlisted: set[str] = set()
 
     def __iter__(self) -> Iterator[str]:
         for path in self._paths:
             text = path_text(path)
-            if os.path.isdir(text):  # noqa: PTH112 - paths are strings here
+            try:
+                is_folder = stat.S_ISDIR(os.stat(text).st_mode)  # noqa: PTH116 - strings, for speed
+            except (FileNotFoundError, NotADirectoryError, ValueError):
+                is_folder = False
+            except OSError:
+                is_folder = False
+                self.unlisted.add(text)
+            if is_folder:
                 yield from self._walk(text)
             else:
                 yield text
@@ -94,6 +118,8 @@ class Scan:
                     ignores.enter(path)
                 open_folders.append(self._sort_out(entries, prefix, ignores))
             else:
+                if is_folder:
+                    self.unlisted.add(path)
                 yield path
 
     def _sort_out(
@@ -107,6 +133,7 @@ class Scan:
             try:
                 is_folder = entry.is_dir(follow_symlinks=False)
             except OSError:  # whatever it is, it must not go unnoticed
+                self.unlisted.add(path)
                 yield path, False
                 continue
             place = path[prefix:] + "/" * is_folder

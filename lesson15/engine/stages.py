@@ -69,8 +69,9 @@ async def carry_out(
                 await run.finish(BatchStatus.CANCELLED)
             else:
                 if not is_retry and survey.removable:
+                    unlisted = sources.ids_of(paths.unlisted if isinstance(paths, Scan) else ())
                     await drop_what_is_gone(
-                        sources, writer, observers, tally.summary, is_retry=False
+                        sources, writer, observers, tally.summary, unlisted, is_retry=False
                     )
                 keeps = is_retry and status_before is not BatchStatus.FINISHED
                 await run.finish(status_before if keeps else BatchStatus.FINISHED)

@@ -84,6 +84,24 @@ class SchemaTooNewError(StorageError):
     """
 
 
+class SourcesLostError(StorageError):
+    batch_id: str
+    problems: str
+    message = """
+    Documents of batch {batch_id!r} went out of sight while it ran: {problems}. What was done before
+    is safe, and nothing was dropped: mount, restore or unlock what is missing, then run `lesson15
+    resume {batch_id}`; with `--prune` it drops these documents from the index.
+    """
+
+
+class SystemRefusedError(StorageError):
+    detail: object
+    message = """
+    The system refused what was asked of it ({detail}). What was committed before is safe: mend the
+    disk, the permissions or the limit that it names, and try again.
+    """
+
+
 class OutputError(StorageError):
     detail: object
     message = """
