@@ -81,7 +81,7 @@ def test_one_plugin_of_each_kind(installed: Path, docs: Path, state: Path, tmp_p
     # Without the package the batch says what it lacks.
     gone = lesson15(tmp_path, "search", "x", "--batch-id", "b", *at)
     assert gone.returncode == 2
-    assert "There is no embedder 'trigrams'. Choose one of: minilm, hashing," in gone.stderr
+    assert "There is no store 'numpy'. Choose one of: faiss, chroma" in gone.stderr
 
 
 def presentation(path: Path, *slides: list[str]) -> None:
