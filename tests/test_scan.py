@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -202,6 +203,15 @@ def test_lists_of_other_systems_and_empty_ones(tmp_path: Path, state: Path) -> N
         assert not (state / "e").exists()
 
 
+def test_a_list_from_a_standard_input_that_is_closed(state: Path) -> None:
+    shell = f"{sys.executable} -m lesson15 run --files-from - --state-dir '{state}' <&-"
+    done = subprocess.run(
+        shell, shell=True, capture_output=True, text=True, check=False, cwd=command_line.ROOT
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No documents to process" in done.stderr
+
+
 def test_file_names_do_not_reach_the_terminal_as_commands(tmp_path: Path, state: Path) -> None:
     name = "\x1b[2J\x9b31m\rgone\u202e.txt"
     docs = tree(tmp_path / "docs", "a.txt", "other\x1b]0;title\x07.\x1b[7mpng")
@@ -210,6 +220,7 @@ def test_file_names_do_not_reach_the_terminal_as_commands(tmp_path: Path, state:
     done = lesson15("run", docs, "--batch-id", "b", *at)
     shown = [done, lesson15("failures", "b", *at), lesson15("resume", "b", *at)]
     shown += [lesson15("run", docs / "no\x1b[2Jfile", *at), lesson15("list", *at)]
+    shown += [lesson15("replay", "b", *at)]
     tree(docs, "say\x1b[2J.txt")
     (docs / "say\x1b[2J.txt").write_text("hello \x1b[31m red")
     shown += [lesson15("resume", "b", *at), lesson15("search", "red", "--batch-id", "b", *at)]

@@ -24,6 +24,7 @@ from lesson15.events import (
     encode,
 )
 from lesson15.replay import Recording
+from lesson15.terminal import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -127,7 +128,7 @@ def _line(text: str) -> Text:
     """``text`` in one line, cut off where the column ends."""
     from rich.text import Text
 
-    return Text(text, no_wrap=True, overflow="ellipsis")
+    return Text(printable(text), no_wrap=True, overflow="ellipsis")
 
 
 def _tail(doc_id: str) -> str:

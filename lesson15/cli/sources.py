@@ -95,5 +95,7 @@ def list_again(files_from: str, null_separated: bool) -> Iterator[str]:  # noqa:
 
 def _has_input() -> bool:
     """Whether standard input has anything to read; waits for it, and leaves it there."""
+    if sys.stdin is None:  # it is closed
+        return False
     standard_input = sys.stdin.buffer
     return not isinstance(standard_input, io.BufferedReader) or bool(standard_input.peek(1).strip())

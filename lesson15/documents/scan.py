@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import stat
 import sys
@@ -211,6 +212,8 @@ def read_list(name: str, *, null_separated: bool) -> Iterator[str]:
     try:
         with ExitStack() as stack:
             if name == "-":
+                if sys.stdin is None:
+                    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
                 file: BinaryIO = sys.stdin.buffer
             else:
                 file = stack.enter_context(Path(name).open("rb"))

@@ -142,12 +142,14 @@ class CallHooks:
     """Whom to tell, on the event loop.
 
     Attributes:
+        service: the embedder's name, for errors from before it is there.
         on_outage: the service is away, because of this error; every call waits.
         on_recovery: it is back, after so many seconds.
         on_pressure: a call ran out of memory; fewer documents should be in work.
         is_transient: an opinion on errors; see :func:`lesson15.recovery.classify`.
     """
 
+    service: str = "of this batch"
     on_outage: Callable[[Exception], object] = _nothing
     on_recovery: Callable[[float], object] = _nothing
     on_pressure: Callable[[Exception], object] = _nothing

@@ -162,12 +162,12 @@ class ModelCalls:
         if not decision.is_transient or isinstance(error, StepTimeoutError):
             if isinstance(error, StorageError | EmbeddingModelError):
                 raise error
-            raise EmbeddingModelError(model="of this batch", detail=error) from error
+            raise EmbeddingModelError(model=self._hooks.service, detail=error) from error
         if tries == options.max_retries + 1:
             self._hooks.on_outage(error)
         if waited >= options.outage_patience:
             raise ServiceOutageError(
-                embedder="of this batch", seconds=round(waited), detail=error
+                embedder=self._hooks.service, seconds=round(waited), detail=error
             ) from error
         return options.until_told(decision, min(options.backoff(tries), options.probe_interval))
 

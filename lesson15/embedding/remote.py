@@ -27,6 +27,7 @@ from lesson15.recovery import classify
 _CONNECT_SECONDS = 10.0
 _ASK_TEXT = "How long is a vector?"
 _ASK_TRIES = 3
+_START_BYTES = 60  # of an answer, for the message
 _DETAIL_CHARACTERS = 300
 
 
@@ -115,13 +116,18 @@ class OpenAIEmbedder:
 
     def _vectors(self, content: bytes, count: int) -> Vectors:
         body = _parse(content)
+        if body is None:
+            raise self._invalid(
+                "an answer that is not JSON, which has no number NaN or Infinity: "
+                f"{content[:_START_BYTES]!r}"
+            )
         data = body.get("data") if isinstance(body, dict) else None
         if not isinstance(data, list) or not all(isinstance(entry, dict) for entry in data):
             raise self._invalid("an answer without a list `data`")
         if len(data) != count:
             raise self._invalid(f"{len(data)} vectors of {count} texts")
         order = [entry.get("index", number) for number, entry in enumerate(data)]
-        if sorted(order, key=str) != sorted(range(count), key=str):
+        if any(type(index) is not int for index in order) or sorted(order) != list(range(count)):
             raise self._invalid(f"vectors for {count} texts whose indexes are not 0 to {count - 1}")
         rows = [self._row(entry.get("embedding")) for entry in data]
         lengths = {len(row) for row in rows}
@@ -139,12 +145,13 @@ class OpenAIEmbedder:
         try:
             if isinstance(embedding, str):
                 return np.frombuffer(base64.b64decode(embedding, validate=True), "<f4")
-            row = np.asarray(embedding, np.float32)
+            numbers = np.asarray(embedding)
         except (binascii.Error, TypeError, ValueError) as error:
             raise self._invalid("a vector that is neither numbers nor base64") from error
-        if row.ndim != 1:
+        if numbers.ndim != 1 or numbers.dtype.kind not in "iuf":
             raise self._invalid("a vector that is not a list of numbers")
-        return row
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+            return numbers.astype(np.float32)
 
     def _invalid(self, detail: str) -> InvalidAnswerError:
         return InvalidAnswerError(embedder=self.name, detail=detail)

@@ -133,6 +133,7 @@ def hooks_of(
 ) -> CallHooks:
     """Puts outages of ``service``, the embedder, on record by ``note``."""
     return CallHooks(
+        service=service,
         on_outage=lambda error: note(ServiceLost(service, message_of(error), now())),
         on_recovery=lambda seconds: note(ServiceBack(service, round(seconds, 3), now())),
         on_pressure=on_pressure,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -24,7 +24,8 @@ class Trouble:
     ``kind``: "status" (with ``status``, ``headers``, ``message``, ``code``), "slow" (``seconds``,
     then a good answer), "cut" (the connection, in the middle of the answer), "partial" (the last
     vector is missing), "short" (vectors of the wrong length), "nan", "zero", "garbage", "shuffled"
-    (right, in another order), "doubled" (one index twice), "hang" (until the server stops).
+    (right, in another order), "doubled" (one index twice), "hang" (until the server stops),
+    "index of truth", "index of fractions", "truths", "texts", "huge" (vectors that are none).
     """
 
     kind: str
@@ -200,6 +201,18 @@ class _Handler(BaseHTTPRequestHandler):
             data.pop()
         if kind == "doubled":
             data[-1]["index"] = 0
+        if kind == "index of truth":  # True == 1 and False == 0, but they are no numbers here
+            for entry in data:
+                entry["index"] = bool(entry["index"])
+        if kind == "index of fractions":
+            for entry in data:
+                entry["index"] = float(cast(int, entry["index"]))
+        if kind == "truths":
+            data[-1]["embedding"] = [True] * vectors.shape[1]
+        if kind == "texts":
+            data[-1]["embedding"] = ["0.1"] * vectors.shape[1]
+        if kind == "huge":
+            data[-1]["embedding"] = [1e300] * vectors.shape[1]
         answer = b"<html>oops" if kind == "garbage" else json.dumps({"data": data}).encode()
         if kind == "cut":
             self.send_response(200)

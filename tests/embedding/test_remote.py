@@ -209,6 +209,11 @@ PASSING = [
     Trouble("zero"),
     Trouble("garbage"),
     Trouble("doubled"),
+    Trouble("index of truth"),
+    Trouble("index of fractions"),
+    Trouble("truths"),
+    Trouble("texts"),
+    Trouble("huge"),
     Trouble("slow", seconds=1.5),
     Trouble("hang"),
 ]
@@ -285,7 +290,7 @@ async def test_a_service_that_fails_at_several_texts_is_asked_for_one(
         (status(404, message="no such model"), "no such model"),
         (status(429, code="insufficient_quota", message="you have run dry"), "run dry"),
         (Trouble("short"), "length 15, not 16"),
-        (Trouble("garbage"), "without a list"),
+        (Trouble("garbage"), "that is not JSON"),
         (status(301), "HTTP 301"),
     ],
 )
