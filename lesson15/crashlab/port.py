@@ -5,25 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 from lesson15.checkpoint.filesystem import AppendFile, FileSystem, OsFileSystem
-from lesson15.crashlab.disk import Crash, Disk, Inode, NameChange
+from lesson15.crashlab.disk import Crash, Disk, NameChange
+from lesson15.crashlab.inode import Inode
 
 
 class RecordedFile:
+    """A file that is appended to, on the disk and in the model."""
+
     def __init__(self, fs: RecordingFileSystem, inode: Inode, file: AppendFile) -> None:
         self._fs = fs
         self._inode = inode
         self._file = file
 
     def write(self, data: bytes) -> None:
+        """Append ``data``."""
         self._fs.step()
         self._file.write(data)
-        self._inode.pending.append(data)
+        self._inode.write(data)
 
     def fsync(self) -> None:
+        """Make all of it survive."""
         self._fs.step()
-        self._inode.durable, self._inode.pending = self._inode.content, []
+        self._inode.flush()
 
     def close(self) -> None:
+        """Release the file."""
         self._file.close()
 
 
@@ -40,6 +46,7 @@ class RecordingFileSystem(FileSystem):
         self._os = OsFileSystem()
 
     def step(self) -> None:
+        """An operation is about to be done."""
         if self.operations == self._crash_at:
             raise Crash
         self.operations += 1
@@ -53,31 +60,38 @@ class RecordingFileSystem(FileSystem):
         """For those who look at the disk before each operation."""
 
     def make_folder(self, path: Path) -> None:
+        """Create ``path``; folders are not in the model."""
         self._os.make_folder(path)
 
     def open_append(self, path: Path) -> AppendFile:
+        """Open ``path`` for appending."""
         if path.name not in self.disk.names:
             self.step()
             self.disk.change(NameChange(path.name, Inode()))
         return RecordedFile(self, self.disk.names[path.name], self._os.open_append(path))
 
     def create(self, path: Path) -> AppendFile:
+        """Open ``path`` as a new file."""
         self.step()
         self.disk.change(NameChange(path.name, Inode()))
         return RecordedFile(self, self.disk.names[path.name], self._os.create(path))
 
     def rename(self, source: Path, target: Path) -> None:
+        """Give ``source`` the name ``target``."""
         self.step()
         self._os.rename(source, target)
         inode = self.disk.names[source.name]
         self.disk.change(NameChange(target.name, inode, source.name))
 
-    def fsync_folder(self, path: Path) -> None:
+    def fsync_folder(self, path: Path) -> None:  # noqa: ARG002 - the port's signature
+        """Make the names last."""
         self.step()
         self.disk.fsync_folder()
 
     def truncate(self, path: Path, size: int) -> None:
+        """Cut ``path``, durably."""
         self.step()
         self._os.truncate(path, size)
         inode = self.disk.names[path.name]
-        inode.durable, inode.pending = inode.content[:size], []
+        inode.cut(size)
+        inode.flush()

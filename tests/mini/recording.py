@@ -1,4 +1,4 @@
-"""Records what ``mini.py`` does to the disk, call by call, in the model of ``lesson15/crashlab/disk.py``.
+"""Records what ``mini.py`` does to the disk, call by call, in the model of ``lesson15.crashlab``.
 
 The source of ``mini.py`` is loaded as a module of its own whose ``os`` and ``open`` are those of a
 recorder. They do what was asked, and note it in the model. An operation that the model does not
@@ -20,35 +20,10 @@ from types import ModuleType
 from typing import Any
 
 from lesson15 import mini
-from lesson15.crashlab.disk import Content, Crash, Disk, Inode, NameChange
+from lesson15.crashlab.disk import Content, Crash, Disk, NameChange
+from lesson15.crashlab.inode import Inode
 
 SOURCE = Path(mini.__file__).read_text(encoding="utf-8")
-
-
-@dataclass(eq=False)
-class CutInode(Inode):
-    """An inode that may be cut: until it is fsynced, what was cut off may come back."""
-
-    uncut: bytes = b""
-
-    def cut(self, size: int) -> None:
-        content, flushed = self.content, len(self.durable)
-        self.uncut = max(self.uncut, content, key=len)
-        self.durable = self.durable[:size]
-        self.pending = [content[flushed:size]] if size > flushed else []
-
-    def flush(self) -> None:
-        self.durable, self.pending, self.uncut = self.content, [], b""
-
-    def coarse(self) -> list[bytes]:
-        outcomes = super().coarse()
-        return outcomes + [data + self.uncut[len(data) :] for data in outcomes if self.uncut]
-
-    def fine(self, stride: int) -> Iterator[bytes]:
-        for data in super().fine(stride):
-            yield data
-            if self.uncut:
-                yield data + self.uncut[len(data) :]
 
 
 @dataclass(frozen=True)
@@ -89,8 +64,7 @@ class Recorder:
     def start_from(self, content: Content | None) -> None:
         """Start from a disk that came up with ``content``; None: without the folder."""
         self.disk = Disk()
-        self.disk.names = {name: CutInode(data) for name, data in (content or {}).items()}
-        self.disk.fsync_folder()
+        self.disk.load(content or {})
         self.has_lasting_folder = content is not None
 
     def load_mini(self, source: str = SOURCE) -> Any:
@@ -120,16 +94,16 @@ class RecordedFile(io.FileIO):
             recorder.step()
         super().__init__(path, mode)
         if is_new:
-            recorder.disk.change(NameChange(path.name, CutInode()))
+            recorder.disk.change(NameChange(path.name, Inode()))
         self.inode = names[path.name]
-        assert isinstance(self.inode, CutInode)
+        assert isinstance(self.inode, Inode)
         if is_emptied and not is_new:
             self.inode.cut(0)
 
     def write(self, data: Any) -> int:
         self._recorder.step()
         written = super().write(data)
-        self.inode.pending.append(bytes(data)[:written])
+        self.inode.write(bytes(data)[:written])
         return written
 
     def truncate(self, size: int | None = None) -> int:
