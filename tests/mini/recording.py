@@ -88,7 +88,7 @@ class RecordedFile(io.FileIO):
     """A file without a buffer; each call of its own is one of the system."""
 
     def __init__(self, recorder: Recorder, path: Path, mode: str) -> None:
-        self._recorder, names = recorder, recorder.disk.names
+        self._recorder, names = recorder, recorder.disk.root.names
         is_new, is_emptied = path.name not in names, mode == "wb"
         if is_new or is_emptied:
             recorder.step()
