@@ -107,6 +107,11 @@ class Disk:
         """The files in the folder itself, as programs see them."""
         return {name: node for name, node in self.root.names.items() if isinstance(node, Inode)}
 
+    @property
+    def pending_names(self) -> int:
+        """How many changes of names are not sure to survive."""
+        return len(self._pending)
+
     def change(self, change: NameChange) -> None:
         """A name is given, moved or taken away."""
         folder, source_folder = change.folder or self.root, change.source_folder or self.root

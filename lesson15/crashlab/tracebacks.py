@@ -1,0 +1,28 @@
+"""A traceback of the code under test, without the lines of the tools around it."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+_HERE = str(Path(__file__).parent)
+_LIBRARIES = tuple(
+    path for key in ("stdlib", "platstdlib", "purelib") if (path := sysconfig.get_path(key))
+)
+
+
+def trimmed(error: BaseException) -> str:
+    """What was raised, and the student's own lines on the way there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame for frame in frames if not frame.filename.startswith((_HERE, *_LIBRARIES, "<frozen"))
+    ]
+    lines = [
+        f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}".rstrip(
+            ": "
+        )
+        for frame in own
+    ]
+    last = "".join(traceback.format_exception_only(error)).strip()
+    return "\n".join([*lines, last])
