@@ -49,7 +49,7 @@ def body(*names: str) -> Callable[[Body], Body]:
 
 
 @body("open")
-def open_file(
+def _open_file(
     recorder: Recorder,
     real: Any,
     path: PathLike,
@@ -63,7 +63,7 @@ def open_file(
     place = recorder.place(_through_links(path, dir_fd), dir_fd)
     is_new = not existing and flags & os.O_CREAT
     is_cut = flags & os.O_TRUNC and isinstance(node, Inode) and node.content
-    if (is_new and place) or (is_cut and not recorder.is_silent(node)):
+    if (is_new and place) or (is_cut and node and not recorder.is_silent(node)):
         recorder.step()
     with recorder.opening():
         descriptor: int = real(path, flags, mode, dir_fd=dir_fd)
@@ -74,8 +74,8 @@ def open_file(
         made = Inode()
         recorder.know(made, key_of(descriptor))
         recorder.named(f"create {recorder.shown_place(place)}", place, made)
-    elif is_cut:
-        recorder.cut(node, 0)  # type: ignore[arg-type]
+    elif is_cut and isinstance(node, Inode):
+        recorder.cut(node, 0)
     return descriptor
 
 
@@ -114,6 +114,8 @@ def _change_bytes(
 
 @body("write")
 def write(recorder: Recorder, real: Any, fd: int, data: Any) -> int:
+    """``os.write``, and each write of a file object."""
+
     def work() -> tuple[int, bytes]:
         count = real(fd, data)
         return count, _bytes(data)[:count]
@@ -122,7 +124,7 @@ def write(recorder: Recorder, real: Any, fd: int, data: Any) -> int:
 
 
 @body("pwrite")
-def pwrite(recorder: Recorder, real: Any, fd: int, data: Any, offset: int) -> int:
+def _pwrite(recorder: Recorder, real: Any, fd: int, data: Any, offset: int) -> int:
     def work() -> tuple[int, bytes]:
         count = real(fd, data, offset)
         return count, _bytes(data)[:count]
@@ -131,7 +133,7 @@ def pwrite(recorder: Recorder, real: Any, fd: int, data: Any, offset: int) -> in
 
 
 @body("writev")
-def writev(recorder: Recorder, real: Any, fd: int, buffers: Iterable[Any]) -> int:
+def _writev(recorder: Recorder, real: Any, fd: int, buffers: Iterable[Any]) -> int:
     buffers = list(buffers)
 
     def work() -> tuple[int, bytes]:
@@ -142,7 +144,7 @@ def writev(recorder: Recorder, real: Any, fd: int, buffers: Iterable[Any]) -> in
 
 
 @body("pwritev")
-def pwritev(
+def _pwritev(
     recorder: Recorder, real: Any, fd: int, buffers: Iterable[Any], offset: int, flags: int = 0
 ) -> int:
     buffers = list(buffers)
@@ -155,7 +157,7 @@ def pwritev(
 
 
 @body("sendfile")
-def sendfile(
+def _sendfile(
     recorder: Recorder, real: Any, out_fd: int, in_fd: int, offset: int | None, count: int
 ) -> int:
     start = os.lseek(in_fd, 0, os.SEEK_CUR) if offset is None else offset
@@ -168,7 +170,7 @@ def sendfile(
 
 
 @body("copy_file_range")
-def copy_file_range(
+def _copy_file_range(
     recorder: Recorder,
     real: Any,
     src: int,
@@ -192,6 +194,7 @@ def _bytes(data: Any) -> bytes:
 
 @body("ftruncate", "truncate")
 def truncate(recorder: Recorder, real: Any, path: Any, length: int) -> None:
+    """``os.truncate``, and that of a file object."""
     node = recorder.node_of(path) if isinstance(path, int) else recorder.at(path, follow=True)
     if isinstance(node, Inode) and not recorder.is_silent(node):
         recorder.step()
@@ -201,7 +204,7 @@ def truncate(recorder: Recorder, real: Any, path: Any, length: int) -> None:
 
 
 @body("posix_fallocate")
-def fallocate(recorder: Recorder, real: Any, fd: int, offset: int, length: int) -> None:
+def _fallocate(recorder: Recorder, real: Any, fd: int, offset: int, length: int) -> None:
     node = recorder.node_of(fd)
     if isinstance(node, Inode) and not recorder.is_silent(node):
         recorder.step()
@@ -211,7 +214,7 @@ def fallocate(recorder: Recorder, real: Any, fd: int, offset: int, length: int) 
 
 
 @body("fsync", "fdatasync")
-def fsync(recorder: Recorder, real: Any, fd: Any) -> None:
+def _fsync(recorder: Recorder, real: Any, fd: Any) -> None:
     descriptor = fd if isinstance(fd, int) else fd.fileno()
     node = recorder.node_of(descriptor)
     if node is None:
@@ -229,14 +232,14 @@ def fsync(recorder: Recorder, real: Any, fd: Any) -> None:
 
 
 @body("sync")
-def sync(recorder: Recorder, real: Any) -> None:  # noqa: ARG001 - other programs need not wait
+def _sync(recorder: Recorder, real: Any) -> None:  # noqa: ARG001 - other programs need not wait
     recorder.step()
     recorder.done("sync everything")
     recorder.disk.sync()
 
 
 @body("rename", "replace")
-def rename(
+def _rename(
     recorder: Recorder,
     real: Any,
     src: PathLike,
@@ -270,7 +273,7 @@ def rename(
 
 
 @body("unlink", "remove", "rmdir")
-def remove(recorder: Recorder, real: Any, path: PathLike, *, dir_fd: int | None = None) -> None:
+def _remove(recorder: Recorder, real: Any, path: PathLike, *, dir_fd: int | None = None) -> None:
     place = recorder.place(path, dir_fd)
     if place:
         recorder.step()
@@ -305,7 +308,7 @@ def _make(
 
 
 @body("mkdir")
-def mkdir(
+def _mkdir(
     recorder: Recorder,
     real: Any,
     path: PathLike,
@@ -317,7 +320,7 @@ def mkdir(
 
 
 @body("link")
-def link(
+def _link(
     recorder: Recorder,
     real: Any,
     src: PathLike,
@@ -340,7 +343,7 @@ def link(
 
 
 @body("symlink")
-def symlink(
+def _symlink(
     recorder: Recorder,
     real: Any,
     src: PathLike,
@@ -361,6 +364,6 @@ def symlink(
 
 
 @body("mkfifo", "mknod", "splice")
-def unknown(recorder: Recorder, real: Any, *args: Any, **kwargs: Any) -> Any:
+def _unknown(recorder: Recorder, real: Any, *args: Any, **kwargs: Any) -> Any:
     recorder.note_unseen(f"os.{real.__name__} was called, which is not traced.")
     return real(*args, **kwargs)

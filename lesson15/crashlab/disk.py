@@ -112,6 +112,15 @@ class Disk:
         """How many changes of names are not sure to survive."""
         return len(self._pending)
 
+    def unflushed(self) -> frozenset[int]:
+        """The numbers of the operations that are not sure to survive."""
+        nodes = [*self.nodes().values(), *(change.inode for change in self._pending)]
+        inodes = [node for node in nodes if isinstance(node, Inode)]
+        return frozenset(
+            [change.number for change in self._pending]
+            + [change.number for inode in inodes for change in inode.pending]
+        )
+
     def change(self, change: NameChange) -> None:
         """A name is given, moved or taken away."""
         folder, source_folder = change.folder or self.root, change.source_folder or self.root

@@ -71,6 +71,14 @@ class Trying:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """A message: this disk loses; ``is_new``: it has not been told before."""
+
+    loser: Loser
+    is_new: bool
+
+
+@dataclass(frozen=True)
 class Ended:
     """A message: all was looked at."""
 
@@ -80,8 +88,11 @@ class Ended:
 
 
 @contextlib.contextmanager
-def traced(recorder: Recorder) -> Iterator[None]:
-    """Let every reference to a function that changes a disk lead to ``recorder``."""
+def traced(recorder: Recorder, *, is_last: bool = False) -> Iterator[None]:
+    """Let every reference to a function that changes a disk lead to ``recorder``.
+
+    ``is_last``: the process ends with it, so that nothing needs to be put back.
+    """
     calls = {
         name: Traced(recorder, getattr(os, name), body)
         for name, body in BODIES.items()
@@ -96,7 +107,8 @@ def traced(recorder: Recorder) -> Iterator[None]:
         yield
     finally:
         unseen.unwatch()
-        swap([(new, old) for old, new in pairs])
+        if not is_last:
+            swap([(new, old) for old, new in pairs])
 
 
 def run(function: Callable[..., Any], *args: Any) -> Any:
@@ -117,8 +129,10 @@ class Explorer:
 
     plan: Plan
     root: Path
+    is_in_child: bool
     states: int = 0
     sampled: int = 0
+    _losing: set[bytes] = field(default_factory=set)
     _recovered: dict[bytes, tuple[Any, str | None]] = field(default_factory=dict)
     _judged: dict[tuple[bytes, int, int], str | None] = field(default_factory=dict)
 
@@ -129,7 +143,7 @@ class Explorer:
 
     def messages(self) -> Iterator[Any]:
         """The exploration, told in messages."""
-        with traced(self.recorder):
+        with traced(self.recorder, is_last=self.is_in_child):
             error = self._do_the_work()
             if error is not None:
                 yield error
@@ -194,17 +208,22 @@ class Explorer:
             state.content,
             "",
             tuple(repr(value) for value in self._promised[: moment.promised][-5:]),
+            moment.disk.unflushed(),
         )
+        yield from self._try(loser, key, moment)
+        if self.plan.second_crash and state.is_coarse and self._judged[key] is None:
+            yield from self._crash_again(loser, moment)
+
+    def _try(self, loser: Loser, key: tuple[bytes, int, int], moment: Moment) -> Iterator[Any]:
         if key[0] not in self._recovered:
             yield Trying(loser, self.states, len(self._recovered))
-            put(state.content, self.folder)
+            put(loser.content, self.folder)
             self._recovered[key[0]] = self._recover()
-        wrong = self._verdict(self._recovered[key[0]], moment)
-        self._judged[key] = wrong
+        wrong = self._judged[key] = self._verdict(self._recovered[key[0]], moment)
         if wrong is not None:
-            yield replace(loser, wrong=wrong)
-        elif self.plan.second_crash and state.is_coarse:
-            yield from self._crash_again(loser, moment)
+            is_new = key[0] not in self._losing
+            self._losing.add(key[0])
+            yield Lost(replace(loser, wrong=wrong), is_new)
 
     def _recover(self) -> tuple[Any, str | None]:
         """What `recover` gives, or what it raised."""
@@ -240,23 +259,14 @@ class Explorer:
         if not trace:
             return
         for again in moments:
-            for content in {digest(s.content): s for s in again.disk.states()}.values():
-                key = (digest(content.content), moment.promised, moment.begun)
+            for _, content, _ in again.disk.states():
                 self.states += 1
-                if key in self._judged:
-                    continue
-                done = trace[again.lines - 1].text if again.lines else "its first step"
-                loser = replace(
-                    first,
-                    content=content.content,
-                    in_recovery=f"and once more, in recovery: {done}",
-                )
-                yield Trying(loser, self.states, len(self._recovered))
-                put(content.content, self.folder)
-                self._recovered.setdefault(key[0], self._recover())
-                self._judged[key] = self._verdict(self._recovered[key[0]], moment)
-                if self._judged[key] is not None:
-                    yield replace(loser, wrong=str(self._judged[key]))
+                key = (digest(content), moment.promised, moment.begun)
+                if key not in self._judged:
+                    done = trace[again.lines - 1].text if again.lines else "its beginning"
+                    where = f"and once more, in the recovery, after: {done}"
+                    loser = replace(first, content=content, in_recovery=where)
+                    yield from self._try(loser, key, moment)
 
 
 class Promise:
@@ -329,14 +339,13 @@ def explore(
     _check_arguments(work, recover, check, setup, disk, most_states, limit)
     plan = Plan(work, recover, check, setup, disk, most_states, seed, second_crash)
     memory = Path("/dev/shm")  # noqa: S108 - crash states are many and short-lived
-    root = Path(tempfile.mkdtemp(prefix="crashlab-", dir=memory if memory.is_dir() else None))
+    root = Path(tempfile.mkdtemp(prefix=f"crashlab-{os.getpid()}-", dir=memory if memory.is_dir() else None))
     result = Result(kind=disk, seed=seed)
     try:
-        explorer = Explorer(plan, root)
         if limit is None or not can_fork():
-            messages = explorer.messages()
+            messages = Explorer(plan, root, is_in_child=False).messages()
         else:
-            messages = in_child(explorer.messages, limit)
+            messages = in_child(Explorer(plan, root, is_in_child=True).messages, limit)
         _collect(messages, result, limit)
     finally:
         shutil.rmtree(root, ignore_errors=True)
@@ -356,10 +365,10 @@ def _collect(messages: Iterator[Any], result: Result, limit: float | None) -> No
                 case Trying():
                     trying = message.loser
                     result.states, result.distinct = message.states, message.distinct + 1
-                case Loser():
-                    result.lost += 1
+                case Lost():
+                    result.lost += message.is_new
                     if len(result.losers) < _MOST_LOSERS:
-                        result.losers.append(message)
+                        result.losers.append(message.loser)
                 case Ended():
                     result.states, result.distinct = message.states, message.distinct
                     result.sampled = message.sampled

@@ -15,6 +15,10 @@ from lesson15.crashlab.recorder import Recorder
 
 _REAL_FILE_IO = io.FileIO
 _REAL_OPEN = io.open
+_BY_LINE = (
+    "line buffering (buffering=1) isn't supported in binary mode, the default buffer size will be "
+    "used"
+)
 
 
 def file_class(recorder: Recorder, traced_open: Traced) -> type[io.FileIO]:
@@ -42,9 +46,9 @@ def file_class(recorder: Recorder, traced_open: Traced) -> type[io.FileIO]:
         def write(self, data: Any) -> int:
             if not recorder.is_active or self.closed or not self.writable():
                 return super().write(data)
+            plain = super().write
             with recorder.lock:
-                return write(recorder, lambda _fd, data: super(FileIO, self).write(data),
-                             self.fileno(), data)  # fmt: skip
+                return int(write(recorder, lambda _fd, data: plain(data), self.fileno(), data))
 
         def writelines(self, lines: Any) -> None:
             for line in lines:
@@ -54,13 +58,9 @@ def file_class(recorder: Recorder, traced_open: Traced) -> type[io.FileIO]:
             size = self.tell() if size is None else size
             if not recorder.is_active or not self.writable():
                 return super().truncate(size)
+            plain = super().truncate
             with recorder.lock:
-                truncate(
-                    recorder,
-                    lambda _fd, size: super(FileIO, self).truncate(size),
-                    self.fileno(),
-                    size,
-                )
+                truncate(recorder, lambda _fd, size: plain(size), self.fileno(), size)
             return size
 
     FileIO.__module__, FileIO.__qualname__ = "_io", "FileIO"
@@ -91,13 +91,11 @@ def open_function(recorder: Recorder, file_io: type[io.FileIO]) -> Callable[...,
             return real(file, mode, buffering, *rest, closefd, opener)
         kinds = [letter for letter in mode if letter in "rwax"]
         is_binary = "b" in mode
-        if len(kinds) != 1 or (
-            is_binary and ("t" in mode or any(each is not None for each in rest))
-        ):
+        is_text = "t" in mode or any(each is not None for each in rest)
+        if len(kinds) != 1 or (is_binary and is_text):
             return real(file, mode, buffering, *rest, closefd, opener)  # which says what is wrong
         if is_binary and buffering == 1:
-            warnings.warn("line buffering (buffering=1) isn't supported in binary mode, the "
-                          "default buffer size will be used", RuntimeWarning, stacklevel=4)  # fmt: skip
+            warnings.warn(_BY_LINE, RuntimeWarning, stacklevel=4)
             buffering = -1
         if not is_binary and buffering == 0:
             raise ValueError("can't have unbuffered text I/O")

@@ -7,92 +7,110 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import BuiltinFunctionType, CellType, FunctionType, MemberDescriptorType
 from typing import Any
 
 from lesson15.crashlab.calls import Traced
 
+Table = Mapping[int, Any]
+"""By the id of what is replaced: what replaces it."""
+
 
 def swap(pairs: list[tuple[Any, Any]]) -> None:
     """Replace each first of ``pairs`` by its second."""
+    own = {id(pairs), *map(id, pairs)}
     table = {id(old): new for old, new in pairs}
-    for holder in gc.get_referrers(*(old for old, _ in pairs)):
-        if holder is pairs or holder is table or any(holder is pair for pair in pairs):
-            continue
-        with contextlib.suppress(AttributeError, TypeError, RuntimeError):
-            _swap_in(holder, table)
-
-
-def _swap_in(holder: Any, table: Mapping[int, Any]) -> None:
-    match holder:
-        case Traced() | BuiltinFunctionType():
-            pass
-        case dict():
-            _swap_in_dict(holder, table)
-        case list():
-            holder[:] = [table.get(id(each), each) for each in holder]
-        case set():  # such as os.supports_dir_fd: whoever asks for either is right
-            holder |= {table[id(each)] for each in holder if id(each) in table}
-        case CellType():
-            holder.cell_contents = table.get(id(holder.cell_contents), holder.cell_contents)
-        case tuple():
-            _swap_in_tuple(holder, table)
-        case functools.partial():
-            _swap_in_partial(holder, holder.args, table)
-        case staticmethod() | classmethod():
-            _swap_method(holder, table)
-        case type():
-            pass  # its attributes are in its dict
-        case _:
-            _swap_in_object(holder, table)
-
-
-def _swap_in_dict(holder: dict[Any, Any], table: Mapping[int, Any]) -> None:
-    if holder.get("__wrapped__") is holder.get("real") is not None:  # of a Traced
+    later = [  # those that cannot be changed, but replaced as a whole
+        holder
+        for holder in gc.get_referrers(*(old for old, _ in pairs))
+        if id(holder) not in own and not _swap_in(holder, table)
+    ]
+    if not later:
         return
-    owner = None
-    if "__module__" in holder and "__name__" not in holder:
-        owners = (each for each in gc.get_referrers(holder) if isinstance(each, type))
-        owner = next(owners, None)
+    table = {}
+    for holder in later:
+        if isinstance(holder, tuple):
+            table[id(holder)] = tuple(_new(pairs, each) for each in holder)
+        elif isinstance(holder, staticmethod | classmethod):
+            table[id(holder)] = type(holder)(_new(pairs, holder.__func__))
+    _swap_in_classes(later, pairs)
+    dicts = []
+    for owner in gc.get_referrers(*later):
+        if isinstance(owner, FunctionType) and id(owner.__defaults__) in table:
+            owner.__defaults__ = table[id(owner.__defaults__)]
+        elif isinstance(owner, functools.partial) and id(owner.args) in table:
+            _swap_in_partial(owner, table[id(owner.args)], {})
+        elif (
+            not isinstance(owner, tuple | type)
+            and owner is not later
+            and owner is not table
+            and not _swap_in(owner, table)
+        ):
+            dicts.append(owner)
+    if dicts:
+        _swap_in_classes(dicts, [(each, table[id(each)]) for each in later if id(each) in table])
+
+
+def _new(pairs: Iterable[tuple[Any, Any]], value: Any) -> Any:
+    return next((new for old, new in pairs if old is value), value)
+
+
+def _swap_in_classes(holders: list[Any], pairs: list[tuple[Any, Any]]) -> None:
+    """Replace in the attributes of classes, by their own way: their dicts have a cache."""
+    dicts = [holder for holder in holders if isinstance(holder, dict)]
+    if not dicts:
+        return
+    table = {id(old): new for old, new in pairs}
+    classes = {id(each): each for each in gc.get_referrers(*dicts) if isinstance(each, type)}
+    for owner in classes.values():
+        for key, value in list(vars(owner).items()):
+            if id(value) in table:
+                with contextlib.suppress(AttributeError, TypeError):
+                    setattr(owner, key, table[id(value)])
+
+
+def _swap_in(holder: Any, table: Table) -> bool:
+    """Replace what is in ``holder``, or tell that it cannot be done like this."""
+    with contextlib.suppress(AttributeError, TypeError, RuntimeError, ValueError):
+        match holder:
+            case Traced() | BuiltinFunctionType() | type():
+                pass
+            case tuple() | staticmethod() | classmethod():
+                return False
+            case dict():
+                return _swap_in_dict(holder, table)
+            case list():
+                holder[:] = [table.get(id(each), each) for each in holder]
+            case set():  # such as os.supports_dir_fd: whoever asks for either is right
+                holder |= {table[id(each)] for each in holder if id(each) in table}
+            case CellType():
+                holder.cell_contents = table.get(id(holder.cell_contents), holder.cell_contents)
+            case functools.partial():
+                _swap_in_partial(holder, holder.args, table)
+            case _:
+                _swap_in_object(holder, table)
+    return True
+
+
+def _swap_in_dict(holder: dict[Any, Any], table: Table) -> bool:
+    if "real" in holder and "__wrapped__" in holder:  # of a Traced
+        return True
+    if "__module__" in holder and "__name__" not in holder:  # of a class
+        return False
     for key, value in list(holder.items()):
-        if id(value) in table and owner is None:
+        if id(value) in table:
             holder[key] = table[id(value)]
-        elif id(value) in table:
-            setattr(owner, key, table[id(value)])
+    return True
 
 
-def _swap_in_tuple(holder: tuple[Any, ...], table: Mapping[int, Any]) -> None:
-    new = tuple(table.get(id(each), each) for each in holder)
-    for owner in gc.get_referrers(holder):
-        if isinstance(owner, FunctionType) and owner.__defaults__ is holder:
-            owner.__defaults__ = new
-        elif isinstance(owner, functools.partial) and owner.args is holder:
-            _swap_in_partial(owner, new, table)
-        elif isinstance(owner, dict):
-            for key in [key for key, value in owner.items() if value is holder]:
-                owner[key] = new
-        elif isinstance(owner, list):
-            owner[:] = [new if each is holder else each for each in owner]
-
-
-def _swap_in_partial(
-    holder: functools.partial[Any], args: tuple[Any, ...], table: Mapping[int, Any]
-) -> None:
+def _swap_in_partial(holder: functools.partial[Any], args: tuple[Any, ...], table: Table) -> None:
     function = table.get(id(holder.func), holder.func)
-    holder.__setstate__((function, args, holder.keywords, holder.__dict__ or None))  # type: ignore[attr-defined]
+    state = (function, args, holder.keywords, holder.__dict__ or None)
+    holder.__setstate__(state)  # type: ignore[attr-defined]
 
 
-def _swap_method(holder: Any, table: Mapping[int, Any]) -> None:
-    new = type(holder)(table[id(holder.__func__)])
-    for names in gc.get_referrers(holder):
-        if isinstance(names, dict):
-            for owner in [each for each in gc.get_referrers(names) if isinstance(each, type)]:
-                for key in [key for key, value in vars(owner).items() if value is holder]:
-                    setattr(owner, key, new)
-
-
-def _swap_in_object(holder: Any, table: Mapping[int, Any]) -> None:
+def _swap_in_object(holder: Any, table: Table) -> None:
     for kind in type(holder).__mro__:
         for name, member in vars(kind).items():
             if isinstance(member, MemberDescriptorType):

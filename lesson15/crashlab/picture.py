@@ -9,7 +9,6 @@ from typing import NamedTuple
 from lesson15.crashlab.recorder import shown
 from lesson15.crashlab.result import Loser, Result
 
-_NO_FATE = "reached the disk"
 _MOST_LINES = 40
 _STYLE = """
 .crashlab{font-family:system-ui,sans-serif;color:inherit;max-width:60em}
@@ -17,6 +16,7 @@ _STYLE = """
 .crashlab td{padding:.15em .7em;text-align:left;vertical-align:top;font-family:monospace}
 .crashlab .lost{background:#c0392b22;border-left:4px solid #c0392b}
 .crashlab .kept{border-left:4px solid #2e7d32}
+.crashlab .luck{border-left:4px dotted #b7791f}
 .crashlab .said{border-left:4px solid #1565c0;font-weight:bold}
 .crashlab .cut{border-top:3px dashed #c0392b;font-weight:bold}
 .crashlab .never{opacity:.55;border-left:4px solid transparent}
@@ -34,28 +34,23 @@ class Row(NamedTuple):
 
 def rows(result: Result, loser: Loser) -> Iterator[Row]:
     """The trace up to the power cut and a little beyond it."""
-    fates: dict[int, str] = {}
-    for number, how in loser.fates:
-        fates[number] = how
-    lines = list(result.trace)
-    first = _first_shown(loser, lines[: loser.lines])
+    fates = dict(loser.fates)
+    lines = result.trace[: loser.lines]
+    first = max(0, len(lines) - _MOST_LINES)
     if first:
         yield Row("never", " ", f"({first} lines before)", "")
-    for line in lines[first : loser.lines]:
+    for line in lines[first:]:
         if not line.number:
             yield Row("said", "*", line.text, "")
         elif line.number in fates:
             yield Row("lost", "x", line.text, fates[line.number].upper())
+        elif line.number in loser.unflushed:
+            yield Row("luck", "~", line.text, "not flushed, but survived")
         else:
-            yield Row("kept", "+", line.text, _NO_FATE)
+            yield Row("kept", "+", line.text, "")
     yield Row("cut", "!", "THE POWER GOES", loser.in_recovery)
-    for line in lines[loser.lines : loser.lines + 2]:
+    for line in result.trace[loser.lines : loser.lines + 2]:
         yield Row("never", " ", line.text, "not done any more")
-
-
-def _first_shown(loser: Loser, lines: list[object]) -> int:
-    """Long traces are shown from shortly before the first line that matters."""
-    return max(0, len(lines) - _MOST_LINES)
 
 
 def left(loser: Loser) -> Iterator[tuple[str, str]]:
@@ -84,7 +79,7 @@ def as_text(result: Result) -> str:
         ]
         parts += [f"  {path}  {what}" for path, what in left(loser)] or ["  nothing"]
         parts += ["", f"wrong: {loser.wrong}"]
-        parts += ["", "+ is on the disk   x is not, or not whole   * was said   ! the crash"]
+        parts += ["", "+ sure to survive   ~ survived by luck   x lost, or not whole   * said"]
     return "\n".join(parts)
 
 
@@ -99,9 +94,8 @@ def as_html(result: Result) -> str:
         parts.append("<p>The smallest disk that loses:</p><table>")
         for row in rows(result, loser):
             cells = (row.sign, row.text, row.fate)
-            parts.append(
-                f'<tr class="{row.kind}">{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
-            )
+            line = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+            parts.append(f'<tr class="{row.kind}">{line}</tr>')
         promised = ", ".join(loser.promised[-3:]) or "nothing yet"
         parts.append(f"</table><p>Promised: <code>{escape(promised)}</code></p>")
         parts.append("<p>Left on the disk:</p><table>")

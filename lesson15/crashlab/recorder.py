@@ -77,12 +77,12 @@ class Recorder:
         self._nodes: dict[Key, Node] = {}
         self._outside: set[Node] = set()
 
-    # --- for those who run the code ----------------------------------------------------------------
+    # --- for those who run the code ---------------------------------------------------------------
 
     def load(self) -> None:
         """Start from the folder as it is, all of it sure to survive."""
         self.disk.load(read(self.folder))
-        self._nodes = {_key(os.stat(self.folder)): self.disk.root}
+        self._nodes = {_key(self.folder.stat()): self.disk.root}
         for path, node in self.disk.nodes().items():
             self._nodes[_key(os.lstat(self.folder / path))] = node
 
@@ -120,7 +120,7 @@ class Recorder:
         with self.lock:
             self.begun.append(copy.deepcopy(value))
 
-    # --- for the calls that stand in the place of the system's -------------------------------------
+    # --- for the calls that stand in the place of the system's ------------------------------------
 
     def node_of(self, descriptor: int) -> Node | None:
         """The file or folder that is open as ``descriptor``, if it is of the model."""

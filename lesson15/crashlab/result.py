@@ -22,6 +22,8 @@ class Loser:
     wrong: str
     promised: tuple[str, ...] = ()
     """What had been promised by then, as text."""
+    unflushed: frozenset[int] = frozenset()
+    """The operations that nothing had made sure to survive."""
     in_recovery: str = ""
     """Where a second power cut struck, if one did, while the first one was recovered from."""
 

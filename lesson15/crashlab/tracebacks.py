@@ -15,14 +15,11 @@ _LIBRARIES = tuple(
 def trimmed(error: BaseException) -> str:
     """What was raised, and the student's own lines on the way there."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        frame for frame in frames if not frame.filename.startswith((_HERE, *_LIBRARIES, "<frozen"))
-    ]
+    others = (_HERE, *_LIBRARIES, "<frozen")
     lines = [
-        f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}".rstrip(
-            ": "
-        )
-        for frame in own
+        f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}"
+        for frame in frames
+        if not frame.filename.startswith(others)
     ]
     last = "".join(traceback.format_exception_only(error)).strip()
-    return "\n".join([*lines, last])
+    return "\n".join([*(line.rstrip(": ") for line in lines), last])
