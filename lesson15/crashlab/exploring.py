@@ -32,7 +32,7 @@ from lesson15.errors import UsageError
 
 _MOST_NAME_CHANGES = 10
 """With more of them pending, disks are sampled: there are two to that power."""
-_LEAST_A_MOMENT = 200
+_LEAST_A_MOMENT = 100
 _MOST_LOSERS = 500
 _LEAST_STRIDE = 32
 """Bytes between two tears of a write; longer writes are torn at sixteen places."""
@@ -244,7 +244,9 @@ class Explorer:
         begun = self._begun[: moment.begun] if self._begun else self._promised[moment.promised :]
         try:
             return verdict(self.plan.check, value, promised, begun)
-        except Exception as failure:  # noqa: BLE001 - a check of a student's own
+        except KeyboardInterrupt:
+            raise
+        except BaseException as failure:  # noqa: BLE001 - a check of a student's own
             return f"`check` raised\n{trimmed(failure)}"
 
     def _crash_again(self, first: Loser, moment: Moment) -> Iterator[Any]:
@@ -339,7 +341,9 @@ def explore(
     _check_arguments(work, recover, check, setup, disk, most_states, limit)
     plan = Plan(work, recover, check, setup, disk, most_states, seed, second_crash)
     memory = Path("/dev/shm")  # noqa: S108 - crash states are many and short-lived
-    root = Path(tempfile.mkdtemp(prefix=f"crashlab-{os.getpid()}-", dir=memory if memory.is_dir() else None))
+    root = Path(
+        tempfile.mkdtemp(prefix=f"crashlab-{os.getpid()}-", dir=memory if memory.is_dir() else None)
+    )
     result = Result(kind=disk, seed=seed)
     try:
         if limit is None or not can_fork():

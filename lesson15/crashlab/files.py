@@ -97,12 +97,13 @@ def open_function(recorder: Recorder, file_io: type[io.FileIO]) -> Callable[...,
         if is_binary and buffering == 1:
             warnings.warn(_BY_LINE, RuntimeWarning, stacklevel=4)
             buffering = -1
-        if not is_binary and buffering == 0:
-            raise ValueError("can't have unbuffered text I/O")
+        file = file if isinstance(file, int) else os.fspath(file)
         raw = file_io(file, kinds[0] + "+" * ("+" in mode), closefd, opener)
         try:
             if is_binary and buffering == 0:
                 return raw
+            if buffering == 0:
+                raise ValueError("can't have unbuffered text I/O")
             is_by_line = not is_binary and (buffering == 1 or (buffering < 0 and raw.isatty()))
             size = buffering if buffering > 1 else _buffer_size(raw)
             buffer_class = io.BufferedRandom if "+" in mode else io.BufferedWriter

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from textwrap import dedent
 
-HEAD = '''
+HEAD = """
 import json, os, struct, zlib
 from os import fsync, replace
 from pathlib import Path
@@ -35,9 +35,9 @@ def unseal(data):
 def recover(folder):
     path = folder / "journal"
     return unseal(path.read_bytes())[0] if path.exists() else []
-'''
+"""
 
-JOURNAL = '''
+JOURNAL = """
 def work(folder, promise):
     with open(folder / "journal", "ab") as journal:
         sync_folder(folder)
@@ -46,9 +46,9 @@ def work(folder, promise):
             journal.flush()
             fsync(journal.fileno())
             promise(record)
-'''
+"""
 
-BATCHED = '''
+BATCHED = """
 def work(folder, promise):
     fd = os.open(folder / "journal", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     sync_folder(folder)
@@ -59,9 +59,9 @@ def work(folder, promise):
         for record in RECORDS[start:start + 2]:
             promise(record)
     os.close(fd)
-'''
+"""
 
-ONE_FILE_EACH = '''
+ONE_FILE_EACH = """
 def recover(folder):
     done = folder / "done"
     if not done.exists():
@@ -81,9 +81,9 @@ def work(folder, promise):
         replace(path.with_suffix(".tmp"), path)
         sync_folder(done)
         promise(record)
-'''
+"""
 
-ROTATED = '''
+ROTATED = """
 def recover(folder):
     found = []
     for path in sorted(folder.glob("journal*")):
@@ -99,9 +99,9 @@ def work(folder, promise):
                 journal.flush()
                 fsync(journal)
                 promise(record)
-'''
+"""
 
-COMMITTED = '''
+COMMITTED = """
 def read(folder):
     if not (folder / "checkpoint").exists():
         return [], 0
@@ -135,9 +135,9 @@ def work(folder, promise):
             commit(folder, journal)
             for record in RECORDS[start:start + 3]:
                 promise(record)
-'''
+"""
 
-PLAIN_LINES = '''
+PLAIN_LINES = """
 def recover(folder):
     path = folder / "journal"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -149,9 +149,9 @@ def work(folder, promise):
             print(json.dumps(record), file=journal, flush=True)
             fsync(journal.fileno())
             promise(record)
-'''
+"""
 
-LENGTHS = '''
+LENGTHS = """
 def recover(folder):
     path, found = folder / "journal", []
     data = path.read_bytes() if path.exists() else b""
@@ -171,7 +171,7 @@ def work(folder, promise):
             journal.write(struct.pack("<I", len(data)) + data)
             fsync(journal)
             promise(record)
-'''
+"""
 
 RIGHT = {
     "journal with checksums": HEAD + JOURNAL,
@@ -208,12 +208,16 @@ WRONG = {
         ONE_FILE_EACH, ("        sync_folder(done)\n", "        sync_folder(folder)\n")
     ),
     "second part whose name does not last": _changed(
-        ROTATED, ("            sync_folder(folder)\n", "            if part == 0: sync_folder(folder)\n")
+        ROTATED,
+        ("            sync_folder(folder)\n", "            if part == 0: sync_folder(folder)\n"),
     ),
     "checkpoint before the journal": _changed(
         COMMITTED,
         ("    journal.flush()\n    fsync(journal.fileno())\n", "    journal.flush()\n"),
-        ("    sync_folder(folder)\n\ndef work", "    sync_folder(folder)\n    fsync(journal)\n\ndef work"),
+        (
+            "    sync_folder(folder)\n\ndef work",
+            "    sync_folder(folder)\n    fsync(journal)\n\ndef work",
+        ),
     ),
     "checkpoint in place": _changed(
         COMMITTED, ('"checkpoint.tmp", "w"', '"checkpoint", "w"'), ("    replace(", "    (")

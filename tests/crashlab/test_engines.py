@@ -73,25 +73,25 @@ def test_a_recovery_that_a_second_crash_undoes() -> None:
     assert judge(mended, second_crash=True).is_safe
 
 
-MANY = '''
+MANY = """
 import os, re
 
 def work(folder, promise):
-    for number in range(14):
+    for number in range(6):
         (folder / f"{number}.txt").write_text(f"{number:03}!")
     SYNC
-    for number in range(14):
+    for number in range(6):
         promise(number)
 
 def recover(folder):
     data = [path.read_bytes() for path in folder.glob("*.txt")]
     return [int(each[:3]) for each in data if re.fullmatch(rb"[0-9]{3}!", each)]
-'''
+"""
 
 
 def test_too_many_disks_are_sampled_and_it_is_said() -> None:
     right = judge(MANY.replace("SYNC", "os.sync()"), most_states=1)
-    assert right.sampled > 20
+    assert right.sampled > 5
     assert right.is_safe
     assert "chosen, by seed 0" in str(right)
     wrong = judge(MANY.replace("SYNC", ""), most_states=1)

@@ -15,17 +15,18 @@ from lesson15.errors import UsageError
 
 
 def write_one(folder: Path, promise: Any) -> None:
-    with open(folder / "one", "w") as file:
+    with open(folder / "new", "w") as file:
         file.write("1")
         file.flush()
         os.fsync(file)
+    os.replace(folder / "new", folder / "one")
     os.sync()
     promise(1)
 
 
 def read_one(folder: Path) -> int | None:
     path = folder / "one"
-    return int(path.read_text()) if path.exists() and path.stat().st_size else None
+    return int(path.read_text()) if path.exists() else None
 
 
 def test_an_error_of_work_is_told_by_its_own_line() -> None:
@@ -97,7 +98,7 @@ def test_a_check_of_ones_own() -> None:
         (lambda *_: "no luck", "no luck"),
         (lambda *_: False, "says no"),
         (lambda *_: 1 / 0, "ZeroDivisionError"),
-        (lambda *_: pytest.fail("x"), "x"),
+        (lambda *_: pytest.fail("x"), "Failed: x"),
     ]:
         loser = crashlab.explore(write_one, read_one, check=wrong, limit=None).smallest
         assert loser is not None
@@ -106,8 +107,10 @@ def test_a_check_of_ones_own() -> None:
 
 def test_what_was_never_begun_may_not_be_there() -> None:
     def work(folder: Path, promise: Any) -> None:
-        (folder / "one").write_text("17")
-        promise.begin(17)
+        (folder / "new").write_text("17")
+        os.sync()
+        os.replace(folder / "new", folder / "one")
+        promise.begin(18)
         os.sync()
         promise(17)
 
