@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from lesson15.crashlab.contents import put
 from lesson15.crashlab.disk import Content, Crash
 from lesson15.engine.verify import verify
 from lesson15.engine.writer import Writer
@@ -26,7 +27,6 @@ from tests.crash.recovery_check import (
     check_finished,
     check_recovered,
     derived_choices,
-    put,
     resume_and_check,
 )
 from tests.crash.scenarios import Lab

@@ -28,8 +28,8 @@ import pytest
 
 from lesson15 import crashlab
 from lesson15.crashlab.contents import put
-from lesson15.crashlab.exploring import traced
 from lesson15.crashlab.recorder import Recorder, read
+from lesson15.crashlab.tracing import traced
 
 Work = Callable[[Path], object]
 
