@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import NamedTuple
 
-from lesson15.crashlab.recorder import shown
+from lesson15.crashlab.recorder import counted, shown
 from lesson15.crashlab.result import Loser, Result
 
 _MOST_LINES = 40
@@ -56,7 +56,7 @@ def rows(result: Result, loser: Loser) -> Iterator[Row]:
 def left(loser: Loser) -> Iterator[tuple[str, str]]:
     """Each file that is left, with what is in it."""
     for path, data in sorted(loser.content.items()):
-        size = "folder" if path.endswith("/") else f"{len(data)} bytes"
+        size = "folder" if path.endswith("/") else counted(len(data))
         yield path, size if path.endswith("/") or not data else f"{size}: {shown(data, 60)}"
 
 

@@ -196,7 +196,7 @@ class Recorder:
             node.write(data, offset)
             return
         where = "" if offset == len(node.content) else f" at {offset}"
-        text = f"write {len(data)} bytes{where} to {self.path_of(node)}: {shown(data)}"
+        text = f"write {counted(len(data))}{where} to {self.path_of(node)}: {shown(data)}"
         node.write(data, offset, self.done(text))
         if flags & (os.O_SYNC | os.O_DSYNC):
             self.step()
@@ -206,7 +206,7 @@ class Recorder:
     def cut(self, node: Inode, size: int) -> None:
         """``node`` was made ``size`` bytes long."""
         silent = self.is_silent(node)
-        number = 0 if silent else self.done(f"cut {self.path_of(node)} to {size} bytes")
+        number = 0 if silent else self.done(f"cut {self.path_of(node)} to {counted(size)}")
         node.cut(size, number)
 
     @contextmanager
@@ -248,6 +248,11 @@ def read(folder: Path) -> Content:
             elif stat.S_ISREG(path.stat().st_mode):
                 content[key] = path.read_bytes()
     return content
+
+
+def counted(size: int) -> str:
+    """A number of bytes, in words."""
+    return f"{size} byte{'' if size == 1 else 's'}"
 
 
 def shown(data: bytes, length: int = 40) -> str:

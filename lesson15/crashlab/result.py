@@ -40,7 +40,7 @@ class Loser:
         )
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """What came of an exploration; print it, or show it in a notebook."""
 
@@ -93,7 +93,7 @@ class Result:
 
         return as_text(self)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.picture()
 
     def _repr_html_(self) -> str:

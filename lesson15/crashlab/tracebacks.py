@@ -17,9 +17,14 @@ def trimmed(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     others = (_HERE, *_LIBRARIES, "<frozen")
     lines = [
-        f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}"
+        f"{_file(frame.filename)}, line {frame.lineno}, in {frame.name}: {frame.line}"
         for frame in frames
         if not frame.filename.startswith(others)
     ]
     last = "".join(traceback.format_exception_only(error)).strip()
     return "\n".join([*(line.rstrip(": ") for line in lines), last])
+
+
+def _file(name: str) -> str:
+    """The file as its author knows it."""
+    return "this notebook" if "ipykernel" in name else Path(name).name
