@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import io
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from lesson15.crashlab.contents import digest, put
 from lesson15.crashlab.disk import Kind, State
 from lesson15.crashlab.inode import Write
 from lesson15.crashlab.oracles import Check, latest, verdict
-from lesson15.crashlab.recorder import Moment, Operation, Recorder
+from lesson15.crashlab.recorder import Moment, Operation, Recorder, short
 from lesson15.crashlab.result import Loser
 from lesson15.crashlab.tracebacks import trimmed
 from lesson15.crashlab.tracing import traced
@@ -25,6 +26,10 @@ from lesson15.crashlab.tracing import traced
 _MOST_NAME_CHANGES = 10
 """With more of them pending, disks are sampled: there are two to that power."""
 _LEAST_A_MOMENT = 100
+_MOST_BYTES = 1_000_000_000
+"""To be written to all disks together, so that large files do not take for ever."""
+_LEAST_OF_LARGE = 12
+"""Disks of a moment that are looked at, however large they are."""
 _LEAST_STRIDE = 32
 """Bytes between two tears of a write; longer writes are torn at sixteen places."""
 
@@ -116,10 +121,12 @@ class Explorer:
                 yield error
                 return
             recorder = self.recorder
-            self._moments, self._promised = list(recorder.moments), list(recorder.promised)
-            self._begun = list(recorder.begun)
+            moments, self._count = deque(recorder.moments), len(recorder.moments)
+            self._promised, self._begun = list(recorder.promised), list(recorder.begun)
+            recorder.moments.clear()
             yield Recorded(list(recorder.trace), list(recorder.unseen), self._printed)
-            for at, moment in enumerate(self._moments):
+            for at in range(self._count):
+                moment = moments.popleft()  # it may hold much
                 for state in self._states_of(moment, at):
                     self.states += 1
                     yield from self._judge(state, moment)
@@ -154,8 +161,10 @@ class Explorer:
 
     def _states_of(self, moment: Moment, at: int) -> Iterator[State]:
         """The disks of a moment: all of them, or some if they are too many."""
-        budget = max(_LEAST_A_MOMENT, self.plan.most_states // len(self._moments))
-        disk = moment.disk
+        disk, moments = moment.disk, self._count
+        budget = max(_LEAST_A_MOMENT, self.plan.most_states // moments)
+        size = sum(map(len, disk.content().values()))
+        budget = min(budget, max(_LEAST_OF_LARGE, _MOST_BYTES // (moments * (size + 1))))
         if disk.pending_names <= _MOST_NAME_CHANGES:
             stride = max(_LEAST_STRIDE, _longest_write(moment) // 16)
             states = list(itertools.islice(disk.states(stride), budget + 1))
@@ -174,7 +183,7 @@ class Explorer:
             state.fates,
             state.content,
             "",
-            tuple(repr(value) for value in self._promised[: moment.promised][-5:]),
+            tuple(short(value) for value in self._promised[: moment.promised][-5:]),
             moment.disk.unflushed(),
         )
         yield from self._try(loser, key, moment)

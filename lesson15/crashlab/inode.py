@@ -78,8 +78,20 @@ class Inode:
     pending: list[Change] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.content = apply(self.durable, self.pending)
+        self._content: bytes | None = None
+
+    @property
+    def content(self) -> bytes:
         """The bytes as programs see them."""
+        if self._content is None:
+            self._content = apply(self.durable, self.pending)
+        return self._content
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Inode:
+        """A copy that shares the bytes, and makes the content anew if it is asked for: there is
+        one for each moment of a run.
+        """
+        return type(self)(self.durable, list(self.pending))
 
     def write(self, data: bytes, offset: int | None = None, number: int = 0) -> None:
         """``data`` is written at ``offset``, or at the end of the file."""
@@ -91,7 +103,7 @@ class Inode:
             self._change(Cut(size, number))
 
     def _change(self, change: Change) -> None:
-        self.content = apply(self.content, [change])
+        self._content = apply(self.content, [change])
         self.pending.append(change)
 
     def flush(self, last: int | None = None) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from lesson15.crashlab.recorder import short
+
 Check = Callable[[Any, Sequence[Any], Sequence[Any]], object]
 
 
@@ -22,12 +24,12 @@ def latest(recovered: Any, promised: Sequence[Any], begun: Sequence[Any]) -> str
     if any(_is_same(recovered, value) for value in allowed):
         return None
     if any(_is_same(recovered, value) for value in promised):
-        return f"{_short(promised[-1])} was promised, and {_short(recovered)} is there: too old."
+        return f"{short(promised[-1])} was promised, and {short(recovered)} is there: too old."
     if promised and recovered is None:
-        return f"{_short(promised[-1])} was promised, and nothing is there."
+        return f"{short(promised[-1])} was promised, and nothing is there."
     if promised:
-        return f"{_short(promised[-1])} was promised, and {_short(recovered)} is there."
-    return f"{_short(recovered)} is there, which nobody has written."
+        return f"{short(promised[-1])} was promised, and {short(recovered)} is there."
+    return f"{short(recovered)} is there, which nobody has written."
 
 
 def everything(recovered: Any, promised: Sequence[Any], begun: Sequence[Any]) -> str | None:
@@ -39,12 +41,12 @@ def everything(recovered: Any, promised: Sequence[Any], begun: Sequence[Any]) ->
     found = _items(recovered)
     for value in promised:
         if not any(_is_same(value, each) for each in found):
-            return f"{_short(value)} was promised, and is gone."
+            return f"{short(value)} was promised, and is gone."
     for at, value in enumerate(found):
         if not any(_is_same(value, each) for each in (*promised, *begun)):
-            return f"{_short(value)} is there, which nobody has written."
+            return f"{short(value)} is there, which nobody has written."
         if any(_is_same(value, each) for each in found[:at]):
-            return f"{_short(value)} is there twice."
+            return f"{short(value)} is there twice."
     return None
 
 
@@ -55,7 +57,7 @@ def _items(recovered: Any) -> list[Any]:
         return list(recovered.items())
     if isinstance(recovered, str | bytes) or not isinstance(recovered, Iterable):
         raise TypeError(
-            f"`recover` gave {_short(recovered)}, which is not a collection: for a program that "
+            f"`recover` gave {short(recovered)}, which is not a collection: for a program that "
             "keeps one value, give check=crashlab.latest."
         )
     return list(recovered)
@@ -66,11 +68,6 @@ def _is_same(one: Any, other: Any) -> bool:
         return bool(one == other)
     except Exception:  # noqa: BLE001 - whatever a value's own comparison may raise
         return False
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def verdict(
@@ -84,5 +81,5 @@ def verdict(
     if said is None or said is True:
         return None
     if said is False:
-        return f"The check says no to {_short(recovered)}."
+        return f"The check says no to {short(recovered)}."
     return str(said)

@@ -113,7 +113,7 @@ class Recorder:
         """Say that ``value`` is safe now, whatever happens."""
         with self.lock:
             self.promised.append(copy.deepcopy(value))
-            self.trace.append(Operation(0, f"promised: {value!r}"))
+            self.trace.append(Operation(0, f"promised: {short(value)}"))
 
     def begin(self, value: object) -> None:
         """Say that from now on ``value`` may be found, though it is not promised yet."""
@@ -248,6 +248,12 @@ def read(folder: Path) -> Content:
             elif stat.S_ISREG(path.stat().st_mode):
                 content[key] = path.read_bytes()
     return content
+
+
+def short(value: object, length: int = 60) -> str:
+    """A value as text, cut to ``length`` signs."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def counted(size: int) -> str:

@@ -31,6 +31,11 @@ def watch(recorder: Recorder) -> None:
         _hooked.append(True)
 
 
+def is_watched(recorder: Recorder) -> bool:
+    """Whether ``recorder`` notes what it cannot trace."""
+    return any(each is recorder for each in _watching)
+
+
 def unwatch() -> None:
     """There is no recorder any more."""
     _watching.clear()

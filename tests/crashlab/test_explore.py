@@ -163,3 +163,25 @@ def test_the_wrong_ready_check_is_named() -> None:
     loser = crashlab.explore(write_one, read_one, check=crashlab.everything).smallest
     assert loser is not None
     assert "check=crashlab.latest" in loser.wrong
+
+
+def test_large_files_end_in_time() -> None:
+    def work(folder: Path, promise: Any) -> None:
+        with open(folder / "large", "wb") as file:
+            for part in range(100):
+                file.write(bytes([part % 256]) * 10_000)
+            file.flush()
+            os.fsync(file)
+        os.sync()
+        promise(1_000_000)
+
+    def recover(folder: Path) -> int | None:
+        path = folder / "large"
+        size = path.stat().st_size if path.exists() else 0
+        return size if size == 1_000_000 else None
+
+    started = time.monotonic()
+    result = crashlab.explore(work, recover, limit=60)
+    assert result.sampled > 50
+    assert result.is_safe, str(result)
+    assert time.monotonic() - started < 300

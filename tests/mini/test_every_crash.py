@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lesson15.crashlab.contents import digest
+from lesson15.crashlab.tracing import traced
 from tests.mini.crash_check import (
     SCENARIOS,
     Lab,
@@ -56,12 +57,13 @@ def test_every_crash_of_every_recovery(memory_folder: Path, record_property: Pro
         for _, content in moment.disk.outcomes(stride=40)
     }
     states = distinct = 0
-    for content, promise in promised.values():
-        lab.start_from(content)
-        lab.history, lab.recorder.promised[:] = list(history), [promise]
-        lab.run(3)
-        tally = check_every_crash(lab)
-        states, distinct = states + tally.states, distinct + tally.distinct
+    with traced(lab.recorder):
+        for content, promise in promised.values():
+            lab.start_from(content)
+            lab.history, lab.recorder.promised[:] = list(history), [promise]
+            lab.run(3)
+            tally = check_every_crash(lab)
+            states, distinct = states + tally.states, distinct + tally.distinct
     record_property("mini_crash_states", (states, distinct))
     assert len(promised) >= 100
     assert distinct >= 1000
