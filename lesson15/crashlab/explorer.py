@@ -81,6 +81,7 @@ class Ended:
     states: int
     distinct: int
     sampled: int
+    unseen: list[str]
 
 
 def run(function: Callable[..., Any], *args: Any) -> Any:
@@ -125,12 +126,14 @@ class Explorer:
             self._promised, self._begun = list(recorder.promised), list(recorder.begun)
             recorder.moments.clear()
             yield Recorded(list(recorder.trace), list(recorder.unseen), self._printed)
+            if recorder.unseen:
+                return
             for at in range(self._count):
                 moment = moments.popleft()  # it may hold much
                 for state in self._states_of(moment, at):
                     self.states += 1
                     yield from self._judge(state, moment)
-            yield Ended(self.states, len(self._recovered), self.sampled)
+            yield Ended(self.states, len(self._recovered), self.sampled, list(recorder.unseen))
 
     def _do_the_work(self) -> str | None:
         recorder, output = self.recorder, io.StringIO()

@@ -98,7 +98,7 @@ def _collect(messages: Iterator[Any], result: Result, limit: float | None) -> No
                         result.losers.append(message.loser)
                 case Ended():
                     result.states, result.distinct = message.states, message.distinct
-                    result.sampled = message.sampled
+                    result.sampled, result.unseen = message.sampled, message.unseen
     except (HangError, DiedError) as error:
         is_hanging = isinstance(error, HangError)
         what = f"did not end within {limit:g} seconds" if is_hanging else "ended its whole process"

@@ -67,7 +67,7 @@ def as_text(result: Result) -> str:
     if result.error:
         parts += ["", result.error]
     loser = result.smallest
-    if loser is not None:
+    if loser is not None and not result.unseen:
         table = list(rows(result, loser))
         width = min(72, max(len(row.text) for row in table))
         parts += ["", "The smallest disk that loses:", ""]
@@ -90,7 +90,7 @@ def as_html(result: Result) -> str:
     if result.error:
         parts.append(f"<pre>{escape(result.error)}</pre>")
     loser = result.smallest
-    if loser is not None:
+    if loser is not None and not result.unseen:
         parts.append("<p>The smallest disk that loses:</p><table>")
         for row in rows(result, loser):
             cells = (row.sign, row.text, row.fate)

@@ -79,10 +79,10 @@ class Result:
         """The verdict in a sentence."""
         if self.error:
             return "No verdict: it fails even without a crash."
-        if self.lost:
-            return f"Not safe: {self.lost} of {self.distinct} disks lose."
         if self.unseen:
             return "No verdict: not everything that it does to the disk is seen."
+        if self.lost:
+            return f"Not safe: {self.lost} of {self.distinct} disks lose."
         how = f" ({self.sampled} moments had too many disks: some were chosen, by seed {self.seed})"
         all_of = f"{self.distinct} different disks, of {self.states} crashes"
         return f"Safe on all of {all_of}{how if self.sampled else ''}."

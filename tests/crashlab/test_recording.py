@@ -275,6 +275,16 @@ def by_fork(folder: Path) -> None:
     os.wait()
 
 
+def by_a_class_of_its_own(folder: Path) -> None:
+    OwnFile(folder / "file", "w").close()
+    with OwnFile(folder / "file", "w") as file:
+        file.write(b"past every patch")
+
+
+class OwnFile(io.FileIO):
+    """Made before the patch, from the real class."""
+
+
 @pytest.mark.parametrize(
     ("work", "said"),
     [
@@ -292,6 +302,20 @@ def test_what_cannot_be_traced_gives_no_verdict(work: Work, said: str) -> None:
     assert any(said in what for what in result.unseen), result.unseen
     assert "No verdict" in str(result)
     assert said in str(result)
+
+
+def test_a_recovery_that_cannot_be_traced_gives_no_verdict_on_a_second_crash() -> None:
+    def work(folder: Path, promise: Any) -> None:
+        os.sync()
+        promise(None)
+
+    def recover(folder: Path) -> None:
+        by_sqlite(folder)
+
+    assert crashlab.explore(work, recover).is_safe
+    result = crashlab.explore(work, recover, second_crash=True)
+    assert not result.is_safe
+    assert "sqlite3" in str(result)
 
 
 def test_reading_by_mmap_and_sqlite_in_memory_is_fine() -> None:
