@@ -5,6 +5,7 @@ Each does what was asked with the real function, and then notes it in the model.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import os
@@ -250,26 +251,20 @@ def _rename(
 ) -> None:
     node, replaced = recorder.at(src, src_dir_fd), recorder.at(dst, dst_dir_fd)
     source, target = recorder.place(src, src_dir_fd), recorder.place(dst, dst_dir_fd)
-    is_nothing = (node is not None and node is replaced) or not (source or target)
+    if (source is None) != (target is None):
+        raise _on_another_disk(src, dst)
+    is_nothing = source is None or node is None or node is replaced
     if not is_nothing:
         recorder.step()
-    found = os.stat(src, dir_fd=src_dir_fd, follow_symlinks=False)
     real(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
-    if is_nothing:
-        return
-    if target is None and source is not None:
-        recorder.named(f"move {recorder.shown_place(source)} out of the folder", source, None)
-        if node is not None:
-            recorder.know(node, (found.st_dev, found.st_ino), is_outside=True)
-    elif target is not None:
-        if node is None:
-            recorder.note_unseen(
-                f"{os.fsdecode(src)} was moved into the folder; how it was written is not known."
-            )
-            node = Inode()
-        recorder.know(node, (found.st_dev, found.st_ino))
-        old = recorder.shown_place(source) if source else os.fsdecode(src)
-        recorder.named(f"rename {old} -> {recorder.shown_place(target)}", target, node, source)
+    if not is_nothing and source and target:
+        text = f"rename {recorder.shown_place(source)} -> {recorder.shown_place(target)}"
+        recorder.named(text, target, node, source)
+
+
+def _on_another_disk(src: PathLike, dst: PathLike) -> OSError:
+    """What lies outside of the recorded folder is taken for another disk, as it often is."""
+    return OSError(errno.EXDEV, os.strerror(errno.EXDEV), src, None, dst)
 
 
 @body("unlink", "remove", "rmdir")
@@ -330,6 +325,11 @@ def _link(
     dst_dir_fd: int | None = None,
     follow_symlinks: bool = True,
 ) -> None:
+    is_nameless = os.fsdecode(src).startswith("/proc/self/fd/")
+    source, target = recorder.place(src, src_dir_fd), recorder.place(dst, dst_dir_fd)
+    if (source is None) != (target is None) and not is_nameless:
+        raise _on_another_disk(src, dst)
+
     def work() -> None:
         real(
             src,

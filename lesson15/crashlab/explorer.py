@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import inspect
 import io
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -42,6 +43,7 @@ class Plan:
     recover: Callable[..., Any]
     check: Check = latest
     setup: Callable[..., Any] | None = None
+    resume: Callable[..., Any] | None = None
     kind: Kind = "strict"
     most_states: int = 100_000
     seed: int = 0
@@ -107,6 +109,7 @@ class Explorer:
     sampled: int = 0
     _losing: set[bytes] = field(default_factory=set)
     _recovered: dict[bytes, tuple[Any, str | None]] = field(default_factory=dict)
+    _resumed: dict[bytes, tuple[list[Any], tuple[Any, str | None]]] = field(default_factory=dict)
     _judged: dict[tuple[bytes, int, int], str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -198,7 +201,17 @@ class Explorer:
             yield Trying(loser, self.states, len(self._recovered))
             put(loser.content, self.folder)
             self._recovered[key[0]] = self._recover()
-        wrong = self._judged[key] = self._verdict(self._recovered[key[0]], moment)
+        wrong = self._verdict(self._recovered[key[0]], moment)
+        if wrong is None and self.plan.resume is not None:
+            if key[0] not in self._resumed:
+                yield Trying(loser, self.states, len(self._recovered))
+                put(loser.content, self.folder)
+                self._recover()
+                self._resumed[key[0]] = self._resume(self.plan.resume)
+            again, recovered = self._resumed[key[0]]
+            wrong = self._verdict(recovered, moment, again)
+            wrong = wrong and f"After the work has gone on from there: {wrong}"
+        self._judged[key] = wrong
         if wrong is not None:
             is_new = key[0] not in self._losing
             self._losing.add(key[0])
@@ -215,14 +228,29 @@ class Explorer:
             except BaseException as error:  # noqa: BLE001 - whatever the student's code raises
                 return None, f"`recover` raised\n{trimmed(error)}"
 
-    def _verdict(self, recovered: tuple[Any, str | None], moment: Moment) -> str | None:
+    def _resume(self, resume: Callable[..., Any]) -> tuple[list[Any], tuple[Any, str | None]]:
+        """What is promised when the work goes on, and what is found at its end."""
+        promise = Promises()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            try:
+                run(resume, self.folder, promise)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever the student's code raises
+                return [], (None, f"`resume` raised\n{trimmed(error)}")
+        return promise.values, self._recover()
+
+    def _verdict(
+        self, recovered: tuple[Any, str | None], moment: Moment, again: Sequence[Any] = ()
+    ) -> str | None:
+        """What is wrong with what was recovered; ``again`` was promised after the crash."""
         value, error = recovered
         if error is not None:
             return error
         promised = self._promised[: moment.promised]
         begun = self._begun[: moment.begun] if self._begun else self._promised[moment.promised :]
         try:
-            return verdict(self.plan.check, value, promised, begun)
+            return verdict(self.plan.check, value, [*promised, *again], begun)
         except KeyboardInterrupt:
             raise
         except BaseException as failure:  # noqa: BLE001 - a check of a student's own
@@ -266,6 +294,20 @@ class Promise:
         Without it, everything that is promised later in the run may be found earlier.
         """
         self._recorder.begin(value)
+
+
+class Promises:
+    """What `resume` is given: as :class:`Promise`, with nothing to record."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def __call__(self, value: object = True) -> None:
+        """Say that ``value`` is safe from now on."""
+        self.values.append(copy.deepcopy(value))
+
+    def begin(self, value: object) -> None:
+        """Say that ``value`` may be found; at the end of the work that says nothing."""
 
 
 def _longest_write(moment: Moment) -> int:

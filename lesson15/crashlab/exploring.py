@@ -28,6 +28,7 @@ def explore(
     *,
     check: Check = latest,
     setup: Callable[..., Any] | None = None,
+    resume: Callable[..., Any] | None = None,
     disk: Kind = "strict",
     second_crash: bool = False,
     most_states: int = 100_000,
@@ -47,6 +48,9 @@ def explore(
             function of yours: see :mod:`lesson15.crashlab.oracles`.
         setup: ``setup(folder)`` or ``setup(folder, promise)`` makes the files that lie safely on
             the disk when the work begins.
+        resume: ``resume(folder, promise)`` goes on with the work after each crash, as a program
+            does that is started again; then ``recover`` must find what was promised before and
+            since.
         disk: "strict", which keeps what is fsynced and nothing else for sure, or "ext4".
         second_crash: whether the power may also go while the first crash is recovered from.
         most_states: with more crash states than that, some are chosen by ``seed``, and the result
@@ -61,8 +65,8 @@ def explore(
     Raises:
         UsageError: an argument is not what it must be.
     """
-    _check_arguments(work, recover, check, setup, disk, most_states, limit)
-    plan = Plan(work, recover, check, setup, disk, most_states, seed, second_crash)
+    _check_arguments(work, recover, check, setup, resume, disk, most_states, limit)
+    plan = Plan(work, recover, check, setup, resume, disk, most_states, seed, second_crash)
     memory = Path("/dev/shm")  # noqa: S108 - crash states are many and short-lived
     root = Path(
         tempfile.mkdtemp(prefix=f"crashlab-{os.getpid()}-", dir=memory if memory.is_dir() else None)
@@ -73,13 +77,15 @@ def explore(
             messages = Explorer(plan, root, is_in_child=False).messages()
         else:
             messages = in_child(Explorer(plan, root, is_in_child=True).messages, limit)
-        _collect(messages, result, limit)
+        _collect(messages, result, limit, has_resume=resume is not None)
     finally:
         shutil.rmtree(root, ignore_errors=True)
     return result
 
 
-def _collect(messages: Iterator[Any], result: Result, limit: float | None) -> None:
+def _collect(
+    messages: Iterator[Any], result: Result, limit: float | None, *, has_resume: bool
+) -> None:
     trying: Loser | None = None
     try:
         for message in messages:
@@ -106,13 +112,14 @@ def _collect(messages: Iterator[Any], result: Result, limit: float | None) -> No
             result.error = f"`work` {what}."
         else:
             result.lost += 1
-            wrong = f"`recover` {what}; the other disks were not looked at."
+            or_resume = " or `resume`" if has_resume else ""
+            wrong = f"`recover`{or_resume} {what}; the other disks were not looked at."
             result.losers.append(replace(trying, wrong=wrong))
 
 
 def _check_arguments(
-    work: object, recover: object, check: object, setup: object, disk: object, most_states: object,
-    limit: object,
+    work: object, recover: object, check: object, setup: object, resume: object, disk: object,
+    most_states: object, limit: object,
 ) -> None:  # fmt: skip
     for name, function, count in (("work", work, 2), ("recover", recover, 1), ("check", check, 3)):
         if not callable(function):
@@ -126,8 +133,9 @@ def _check_arguments(
                     problem=f"`{name}` is called as {name}{what[count]}, which it does not take: "
                     f"{error}."
                 ) from None
-    if setup is not None and not callable(setup):
-        raise UsageError(problem=f"`setup` must be a function, not {setup!r}.")
+    for name, function in (("setup", setup), ("resume", resume)):
+        if function is not None and not callable(function):
+            raise UsageError(problem=f"`{name}` must be a function, not {function!r}.")
     if disk not in ("strict", "ext4"):
         raise UsageError(problem=f'`disk` must be "strict" or "ext4", not {disk!r}.')
     if not isinstance(most_states, int) or most_states < 1:

@@ -290,6 +290,7 @@ class OwnFile(io.FileIO):
     [
         (by_mmap, "mmap"), (by_subprocess, "process"), (by_shell, "process"),
         (by_sqlite, "sqlite3"), (by_ctypes, "ctypes"), (by_fork, "process"),
+        (by_a_class_of_its_own, "traced"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_traced_gives_no_verdict(work: Work, said: str) -> None:
@@ -327,6 +328,28 @@ def test_reading_by_mmap_and_sqlite_in_memory_is_fine() -> None:
         promise(None)
 
     assert crashlab.explore(work, lambda folder: None).is_safe
+
+
+def test_what_lies_outside_is_on_another_disk(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "outside").write_text("x")
+
+    def work(folder: Path) -> None:
+        (folder / "inside").write_text("y")
+        for move in (os.rename, os.replace, os.link):
+            with pytest.raises(OSError, match="cross-device"):
+                move(tmp_path / "outside", folder / "new")
+            with pytest.raises(OSError, match="cross-device"):
+                move(folder / "inside", tmp_path / "new")
+        os.rename(tmp_path / "outside", tmp_path / "renamed")
+        nameless = os.open(folder, os.O_TMPFILE | os.O_WRONLY)
+        os.write(nameless, b"z")
+        name = f"/proc/self/fd/{nameless}"  # a descriptor of a folder makes link follow it
+        os.link(name, folder / "named", src_dir_fd=nameless, follow_symlinks=True)
+        os.close(nameless)
+
+    recorder = record(tmp_path / "f", work)
+    assert recorder.disk.content() == {"inside": b"y", "named": b"z"}
 
 
 def test_content_is_made_and_read(tmp_path: Path) -> None:
