@@ -60,6 +60,11 @@ class Recorded:
 
 
 @dataclass(frozen=True)
+class Alive:
+    """A message: the lab itself is at work, which does not count as the code's time."""
+
+
+@dataclass(frozen=True)
 class Trying:
     """A message: this disk is being recovered; if nothing comes after it, it hangs."""
 
@@ -120,6 +125,7 @@ class Explorer:
     def messages(self) -> Iterator[Any]:
         """The exploration, told in messages."""
         with traced(self.recorder, is_last=self.is_in_child):
+            yield Alive()
             error = self._do_the_work()
             if error is not None:
                 yield error
@@ -132,6 +138,7 @@ class Explorer:
             if recorder.unseen:
                 return
             for at in range(self._count):
+                yield Alive()
                 moment = moments.popleft()  # it may hold much
                 for state in self._states_of(moment, at):
                     self.states += 1

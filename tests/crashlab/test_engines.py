@@ -15,7 +15,8 @@ from tests.crashlab.engines import HEAD, JOURNAL, RIGHT, WRONG
 def judge(source: str, **options: Any) -> crashlab.Result:
     names: dict[str, Any] = {"__name__": "cell"}
     exec(compile(source, "<cell>", "exec"), names)
-    return crashlab.explore(names["work"], names["recover"], check=crashlab.everything, **options)
+    options = {"check": crashlab.everything, "limit": None, **options}  # None: in this process
+    return crashlab.explore(names["work"], names["recover"], **options)
 
 
 @pytest.mark.parametrize("name", RIGHT)

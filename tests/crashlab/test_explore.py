@@ -67,10 +67,10 @@ def test_what_hangs_is_ended() -> None:
     started = time.monotonic()
     result = crashlab.explore(hang, read_one, limit=1)
     assert result.error == "`work` did not end within 1 seconds."
-    result = crashlab.explore(write_one, hang, limit=1)
+    result = crashlab.explore(write_one, hang, limit=10)
     assert result.smallest is not None
-    assert "`recover` did not end within 1 seconds" in result.smallest.wrong
-    assert time.monotonic() - started < 60
+    assert "`recover` did not end within 10 seconds" in result.smallest.wrong
+    assert time.monotonic() - started < 200
 
 
 def test_what_ends_its_process_is_noticed() -> None:
