@@ -104,8 +104,8 @@ class Disk:
 
     @property
     def names(self) -> dict[str, Inode]:
-        """The files in the folder itself, as programs see them."""
-        return {name: node for name, node in self.root.names.items() if isinstance(node, Inode)}
+        """The files in the folder itself, as programs see them; it has no folders in it."""
+        return cast("dict[str, Inode]", self.root.names)
 
     @property
     def pending_names(self) -> int:
