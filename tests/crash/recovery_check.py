@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lesson15.checkpoint.journal import read_journal
+from lesson15.crashlab.contents import digest, put
+from lesson15.crashlab.disk import Content
 from lesson15.engine.feed import file_fingerprint
 from lesson15.engine.verify import verify
 from lesson15.engine.writer import Writer
 from lesson15.errors import BatchNotFoundError, Lesson15Error
 from lesson15.events import DocRemoved, DocSettled, DocStarted, Event
 from tests.crash import oracle
-from tests.crash.disk import Content
 from tests.crash.engine import (
     BATCH,
     EMBEDDER,
@@ -106,19 +105,6 @@ class Tally:
     raw: int = 0
     recovered: dict[bytes, int] = field(default_factory=dict)
     primary: set[bytes] = field(default_factory=set)
-
-
-def digest(content: Content) -> bytes:
-    parts = (name.encode() + b"\0" + content[name] + b"\0" for name in sorted(content))
-    return hashlib.blake2b(b"".join(parts), digest_size=16).digest()
-
-
-def put(content: Content, root: Path) -> None:
-    """Make ``content`` all that the folder ``root`` holds."""
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
-    for name, data in content.items():
-        (root / name).write_bytes(data)
 
 
 def derived_choices(snapshots: list[Content]) -> list[Content]:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from lesson15.checkpoint import filesystem
+from lesson15.crashlab.contents import put
+from lesson15.crashlab.disk import Crash
 from lesson15.events import DocSettled, Event
-from tests.crash.disk import Crash
 from tests.crash.engine import BATCH, InlineProcessor, Recorder, drive
-from tests.crash.recovery_check import put
 
 
 class Lab:

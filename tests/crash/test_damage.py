@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from lesson15.crashlab.contents import put
+from lesson15.crashlab.disk import Crash
 from lesson15.embedding import HashingEmbedder
 from lesson15.engine.verify import verify
 from tests.crash import oracle
 from tests.crash.conftest import Run
-from tests.crash.disk import Crash
 from tests.crash.engine import InlineProcessor, Recorder, drive
-from tests.crash.recovery_check import put
 
 FILES = ("checkpoint.json", "manifest.json", "journal.log", "segment.bin", "catalog.sqlite",
          "catalog.sqlite.crc", "index.faiss", "index.faiss.json", "lock", "owner.json")  # fmt: skip

@@ -15,13 +15,15 @@ import pytest
 
 from lesson15.checkpoint.filesystem import AppendFile, OsFileSystem
 from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.crashlab.contents import digest
+from lesson15.crashlab.disk import Content, Disk, NameChange
+from lesson15.crashlab.inode import Inode
+from lesson15.crashlab.port import RecordedFile, RecordingFileSystem
 from lesson15.embedding import HashingEmbedder
 from lesson15.engine.verify import verify
 from tests.crash import oracle
 from tests.crash.conftest import make_memory_folder
-from tests.crash.disk import Content, Disk, Inode, NameChange, RecordedFile, RecordingFileSystem
 from tests.crash.engine import BATCH, EMBEDDER, InlineProcessor, drive
-from tests.crash.recovery_check import digest
 
 NEW = HashingEmbedder(24)
 STRIDE = 60
@@ -50,12 +52,13 @@ class TreeRecorder(RecordingFileSystem):
     def load(self) -> None:
         """Start from the folder as it is, all of it flushed."""
         self.disks = {}
+        contents: dict[int, Content] = {}
         for path in self.root.rglob("*"):
             if path.is_file() and not path.name.startswith(("catalog", "index", "lock", "owner")):
-                disk = self.disk_of(path)
-                disk.names[path.name] = Inode(path.read_bytes())
+                content = contents.setdefault(id(self.disk_of(path)), {})
+                content[path.name] = path.read_bytes()
         for disk in self.disks.values():
-            disk.fsync_folder()
+            disk.load(contents[id(disk)])
 
     def disk_of(self, path: Path) -> Disk:
         place = path.parent.relative_to(self.root).as_posix()
@@ -98,7 +101,8 @@ class TreeRecorder(RecordingFileSystem):
         self.step()
         self._os.truncate(path, size)
         inode = self.disk_of(path).names[path.name]
-        inode.durable, inode.pending = inode.content[:size], []
+        inode.cut(size)
+        inode.flush()
 
 
 def outcomes(disks: Disks) -> Iterator[Content]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.crash.disk import Content, Crash
-from tests.crash.recovery_check import digest, put
-from tests.mini.recording import SOURCE, Recorder, load_mini
+from lesson15.crashlab.contents import digest, put
+from lesson15.crashlab.disk import Content, Crash
+from lesson15.crashlab.recorder import Moment, Recorder, read
+from lesson15.crashlab.tracing import traced
+from tests.mini.recording import SOURCE, load_mini
 
 Outcomes = dict[str, tuple[str, Any, str | None]]
 """Document -> hash of its content, result, error."""
@@ -43,25 +44,6 @@ def committed_in(batch: Any) -> Outcomes:
     return plain(batch.load()[1])
 
 
-def found_in(folder: Path) -> Content | None:
-    """What ``folder`` holds; None: there is no such folder."""
-    if not folder.is_dir():
-        return None
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def restore(content: Content | None, folder: Path) -> None:
-    """Make ``content`` all that ``folder`` holds; None: remove it."""
-    if content is None:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        put(content, folder)
-
-
-def key_of(content: Content | None) -> bytes:
-    return b"no folder" if content is None else digest(content)
-
-
 def settled(documents: dict[str, bytes], outcomes: Outcomes) -> set[str]:
     """The documents that need no more work."""
     return {
@@ -78,13 +60,16 @@ class Lab:
     """
 
     def __init__(self, folder: Path, source: str = SOURCE) -> None:
-        self.docs, self.root, self.source = folder / "docs", folder / "batch", source
+        self.docs, self.disk, self.source = folder / "docs", folder / "disk", source
+        self.root = self.disk / "batch"
         self.docs.mkdir()
+        self.disk.mkdir()
         self.documents: dict[str, bytes] = {}
         for number in range(5):
             self.write(f"d{number}", f"Document {number} tells of subject {number * 37}.")
         self.write("bad", "This is poison.")
-        self.recorder = Recorder(self.root)
+        self.recorder = Recorder(self.disk)
+        self.recorder.load()
         self.history: list[Outcomes] = [{}]
 
     def write(self, name: str, text: str) -> None:
@@ -98,9 +83,9 @@ class Lab:
     def run(self, commit_every: int, crash_at: int | None = None) -> None:
         """Run, or go on, and record only that; ``crash_at``: until that operation."""
         recorder, history = self.recorder, self.history
-        recorder.moments.clear()
+        recorder.restart()
         recorder.crash_at = crash_at
-        module = recorder.load_mini(self.source)
+        module = load_mini(self.source)
         names = {content: name for name, content in self.documents.items()}
         state = committed_in(module.MiniBatch(self.root))
         del history[max(at for at, commit in enumerate(history) if commit == state) + 1 :]
@@ -113,26 +98,33 @@ class Lab:
             def commit(self, journal: Any) -> None:
                 history.append(dict(state))
                 super().commit(journal)
-                recorder.promised = len(history) - 1
+                recorder.promise(len(history) - 1)
 
         batch = WatchedBatch(self.root)
         if crash_at is None:
-            outcomes = plain(batch.run(self.documents, work, commit_every))
+            with traced(recorder), recorder.active():
+                outcomes = plain(batch.run(self.documents, work, commit_every))
             assert outcomes == state, "other outcomes than those of the work"
-            recorder.step()  # and after the last operation
         else:
-            with pytest.raises(Crash):
+            with traced(recorder), pytest.raises(Crash), recorder.active():
                 batch.run(self.documents, work, commit_every)
-        visible = {name: inode.content for name, inode in recorder.disk.names.items()}
-        assert visible == (found_in(self.root) or {}), "something went past the recorder"
+        assert not recorder.unseen, "something went past the recorder"
+
+    def promised_at(self, moment: Moment) -> int:
+        """The commit that had been promised by then; -1: none."""
+        promised = self.recorder.promised[: moment.promised]
+        return int(promised[-1]) if promised else -1  # type: ignore[call-overload]
 
     def power_cut(self, crash_at: int, commit_every: int) -> Content:
         """Run until the power goes before that operation; gives what it left, which is all."""
         self.run(commit_every, crash_at)
-        content = found_in(self.root)
-        assert content is not None
-        self.recorder.start_from(content)
-        return content
+        self.start_from(read(self.disk))
+        return read(self.disk)
+
+    def start_from(self, content: Content) -> None:
+        """Start from a disk that came up with ``content``."""
+        put(content, self.disk)
+        self.recorder.load()
 
 
 Scenario = Callable[[Lab, int], None]
@@ -160,9 +152,8 @@ def power_cut_before(lab: Lab, commit_every: int) -> None:
 def torn_tail_before(lab: Lab, commit_every: int) -> None:
     """As before; the tail is torn, and the documents in it have changed since."""
     content = lab.power_cut(IN_THE_SECOND_COMMIT, 2)
-    content["journal"] = content["journal"][:-20]
-    put(content, lab.root)
-    lab.recorder.start_from(content)
+    content["batch/journal"] = content["batch/journal"][:-20]
+    lab.start_from(content)
     lab.write("d2", "Something else.")
     lab.write("d3", "Something else again.")
     lab.run(commit_every)
@@ -219,10 +210,10 @@ class CrashCheck:
         self.lab = lab
         self.module = load_mini(lab.source)
 
-    def recover(self, content: Content | None) -> int:
+    def recover(self, content: Content) -> int:
         """Restart from ``content``, with every check; gives the commit that was recovered."""
         lab = self.lab
-        restore(content, lab.root)
+        put(content, lab.disk)
         batch = self.module.MiniBatch(lab.root)
         found = committed_in(batch)
         assert found in lab.history, f"{len(found)} outcomes, which no commit covers"
@@ -267,17 +258,18 @@ def check_every_crash(lab: Lab, stride: int | None = None) -> Tally:
     states = 0
     moments = lab.recorder.moments
     for at, moment in enumerate(moments):
-        for content in moment.outcomes(stride):
+        promised = lab.promised_at(moment)
+        for _, content in moment.disk.outcomes(stride):
             states += 1
-            key = key_of(content)
-            sizes = {name: len(data) for name, data in (content or {}).items()}
+            key = digest(content)
+            sizes = {name: len(data) for name, data in content.items()}
             where = f"crash before operation {at} of {len(moments)}, leaving {sizes}"
             if key not in recovered:
                 try:
                     recovered[key] = check.recover(content)
                 except Exception as error:
                     raise AssertionError(f"{where}: {type(error).__name__}: {error}") from error
-            assert recovered[key] >= moment.promised, (
-                f"{where}: commit {moment.promised} was promised, {recovered[key]} recovered"
+            assert recovered[key] >= promised, (
+                f"{where}: commit {promised} was promised, {recovered[key]} recovered"
             )
     return Tally(states, len(recovered))

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from lesson15.crashlab.contents import digest
+from lesson15.crashlab.tracing import traced
 from tests.mini.crash_check import (
     SCENARIOS,
     Lab,
     Scenario,
     check_every_crash,
     first_run,
-    key_of,
-    restore,
 )
 
 STRIDE = int(os.environ.get("LESSON15_MINI_STRIDE", "4"))
@@ -49,18 +49,21 @@ def test_every_crash_of_every_recovery(memory_folder: Path, record_property: Pro
     first_run(lab, 1)
     history, moments = list(lab.history), list(lab.recorder.moments)
     promised = {
-        key_of(content): (content, moment.promised)  # of the same disks the last promise counts
+        digest(content): (
+            content,
+            lab.promised_at(moment),
+        )  # of the same disks the last promise counts
         for moment in moments
-        for content in moment.outcomes(stride=40)
+        for _, content in moment.disk.outcomes(stride=40)
     }
     states = distinct = 0
-    for content, promise in promised.values():
-        restore(content, lab.root)
-        lab.recorder.start_from(content)
-        lab.history, lab.recorder.promised = list(history), promise
-        lab.run(3)
-        tally = check_every_crash(lab)
-        states, distinct = states + tally.states, distinct + tally.distinct
+    with traced(lab.recorder):
+        for content, promise in promised.values():
+            lab.start_from(content)
+            lab.history, lab.recorder.promised[:] = list(history), [promise]
+            lab.run(3)
+            tally = check_every_crash(lab)
+            states, distinct = states + tally.states, distinct + tally.distinct
     record_property("mini_crash_states", (states, distinct))
     assert len(promised) >= 100
     assert distinct >= 1000
