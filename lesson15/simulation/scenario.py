@@ -1,0 +1,189 @@
+"""What happens in a universe, apart from who runs when: documents, settings, trouble from outside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from lesson15.embedding import HashingEmbedder
+from lesson15.embedding.base import Vectors
+from lesson15.faults import FaultPlan
+from lesson15.faults.plan import FaultRule
+from lesson15.faults.points import FaultKind, FaultPoint
+from lesson15.models import Chunk
+from lesson15.simulation.choices import Choices
+from lesson15.simulation.primitives import present_world
+from lesson15.simulation.world import EPOCH, Chances
+
+DIMENSIONS = 8
+_CHANCES = {
+    "calm": Chances(0.0, 0.0),
+    "rare": Chances(0.02, 0.004),
+    "often": Chances(0.15, 0.01),
+    "always": Chances(0.6, 0.02),
+    "slow": Chances(0.05, 0.05),
+}
+_TROUBLE: list[tuple[FaultPoint, FaultKind]] = [
+    (FaultPoint.READ, FaultKind.FILE_NOT_FOUND),
+    (FaultPoint.PARSE, FaultKind.KILL),
+    (FaultPoint.PARSE, FaultKind.HANG),
+    (FaultPoint.PARSE, FaultKind.DELAY),
+    (FaultPoint.PARSE, FaultKind.OUT_OF_MEMORY),
+    (FaultPoint.EMBED, FaultKind.NETWORK_TIMEOUT),
+    (FaultPoint.EMBED, FaultKind.RATE_LIMITED),
+    (FaultPoint.EMBED, FaultKind.UNAVAILABLE),
+    (FaultPoint.EMBED, FaultKind.SLOW_NETWORK),
+    (FaultPoint.EMBED, FaultKind.PARTIAL_ANSWER),
+    (FaultPoint.EMBED, FaultKind.HANG),
+    (FaultPoint.RESULT, FaultKind.NETWORK_TIMEOUT),
+    (FaultPoint.RESULT, FaultKind.OUT_OF_MEMORY),
+    (FaultPoint.RESULT, FaultKind.KILL),
+    (FaultPoint.CHECKPOINT_WRITE, FaultKind.DISK_FULL),
+    (FaultPoint.CHECKPOINT_WRITE, FaultKind.TORN_WRITE),
+    (FaultPoint.CHECKPOINT_WRITE, FaultKind.KILL),
+    (FaultPoint.FSYNC, FaultKind.SYSTEM_ERROR),
+    (FaultPoint.RENAME, FaultKind.SYSTEM_ERROR),
+    (FaultPoint.RENAME, FaultKind.KILL),
+    (FaultPoint.INDEX, FaultKind.SYSTEM_ERROR),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """The settings of a universe; few documents and small numbers, so that borders are met often.
+
+    ``lives`` is how often the engine is started before the last, calm time.
+    """
+
+    documents: int
+    lives: int
+    max_concurrent: int
+    interval: int
+    parsers: int
+    batch_chunks: int
+    threads: int
+    slice: int
+    has_duplicates: bool
+    has_step: bool
+
+    @classmethod
+    def of(cls, choices: Choices) -> Scenario:
+        """That of the seed; the usual numbers are the smallest."""
+        number, happens = choices.number, choices.happens
+        return cls(
+            documents=number("documents", 1, 9),
+            lives=number("lives", 1, 3),
+            max_concurrent=number("workers", 1, 5),
+            interval=number("interval", 1, 4),
+            parsers=number("parsers", 1, 3),
+            batch_chunks=number("chunks in a call", 1, 6),
+            threads=number("threads of the embedder", 1, 3),
+            slice=number("slice of the feed", 1, 5),
+            has_duplicates=happens("source named twice", 0.3),
+            has_step=happens("a step", 0.3),
+        )
+
+
+def chances_of(choices: Choices) -> Chances:
+    """How a life treats its actors."""
+    return _CHANCES[choices.decide("weather", lambda draw: draw.choice(list(_CHANCES)), "calm")]
+
+
+def fault_plan(choices: Choices) -> FaultPlan | None:
+    """The faults of a life, None for none."""
+    rules = []
+    for _ in range(choices.number("faults", -2, 2)):
+        at = choices.decide("fault", lambda draw: draw.randrange(1, len(_TROUBLE)), 0)
+        point, kind = _TROUBLE[at]
+        nth = choices.decide("which call", lambda draw: draw.randint(1, 8), 1)
+        rules.append(FaultRule(point=point, kind=kind, nth=nth, seconds=2.0))
+    return FaultPlan(seed=choices.seed & 0xFFFF, rules=tuple(rules)) if rules else None
+
+
+class Documents:
+    """The files of a universe; they have the times of its clock."""
+
+    def __init__(self, root: Path, choices: Choices, count: int) -> None:
+        self.root = root
+        self._choices = choices
+        self._version = 0
+        root.mkdir(parents=True)
+        for number in range(count):
+            self._write(number)
+
+    def _write(self, number: int) -> None:
+        """A document of one chunk or several; now and then one that cannot be read."""
+        self._version += 1
+        kind = self._choices.decide(
+            f"document {number}", lambda draw: draw.choice(["text", "text", "long", "bad"]), "text"
+        )
+        text = f"Document {number}, in version {self._version}, is about {number * 37}. "
+        name = f"d{number}.txt"
+        if kind == "bad":
+            name, text = f"d{number}.json", '{"a": [1, }'
+        elif kind == "long":
+            text *= 40
+        for stale in self.root.glob(f"d{number}.*"):
+            stale.unlink()
+        path = self.root / name
+        path.write_text(text, encoding="utf-8")
+        seconds = int(EPOCH) - 1000 + self._version
+        os.utime(path, (seconds, seconds))
+
+    def change(self, count: int) -> list[str]:
+        """Let somebody edit, add and remove some; what was done, in words."""
+        done = []
+        for _ in range(self._choices.number("changes", 0, 2)):
+            number = self._choices.decide("changed document", lambda draw: draw.randrange(count), 0)
+            kind = self._choices.decide(
+                "kind of change", lambda draw: draw.choice(["edit", "add", "remove"]), "edit"
+            )
+            if kind == "add":
+                number += count
+            if kind == "remove" and len(list(self.root.iterdir())) > 2:
+                for path in self.root.glob(f"d{number}.*"):
+                    path.unlink()
+                    done.append(f"somebody removes {path.name}")
+            else:
+                self._write(number)
+                done.append(f"somebody writes document {number}")
+        return done
+
+
+class SlowEmbedder(HashingEmbedder):
+    """The hashing embedder, in ``threads`` threads, each call of which takes its time."""
+
+    def __init__(self, threads: int = 1) -> None:
+        super().__init__(DIMENSIONS)
+        self.threads = threads
+        self.calls = 0
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """As the hashing embedder's."""
+        self.calls += 1
+        world = present_world()
+        if world is not None:
+            world.progress()
+            world.point("computing vectors")
+            world.sleep(world.choices.decide("time of a call", _draw_seconds, 0.01))
+        vectors = super().embed(texts)
+        assert np.isfinite(vectors).all()  # noqa: S101 - a bug of this embedder is none of the engine
+        return vectors
+
+
+def _draw_seconds(generator: Random) -> float:
+    return round(0.01 * 10.0 ** generator.uniform(0, 2), 4)
+
+
+def tidy(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """A step that takes its time and changes nothing."""
+    world = present_world()
+    if world is not None:
+        world.point("a step")
+        world.sleep(0.01)
+    return list(chunks)
