@@ -7,6 +7,7 @@ come in pieces, and it may die at any point.
 from __future__ import annotations
 
 import asyncio
+import asyncio.subprocess
 import importlib
 import signal
 from collections.abc import Callable, Sequence
@@ -178,6 +179,12 @@ class ChildTransport(asyncio.SubprocessTransport):
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(status)
+
+
+def hash_of_process(self: asyncio.subprocess.Process) -> int:
+    """Stands for the hash of a process, which is to be the same each time: they lie in sets."""
+    transport = self._transport  # type: ignore[attr-defined]  # noqa: SLF001
+    return self.pid if isinstance(transport, ChildTransport) else object.__hash__(self)
 
 
 def start_child(

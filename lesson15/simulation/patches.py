@@ -7,6 +7,7 @@ real thing. No code of the engine is replaced; it is the one that is shipped.
 
 from __future__ import annotations
 
+import asyncio.subprocess
 import concurrent.futures.thread
 import gc
 import logging
@@ -29,9 +30,11 @@ from lesson15.documents.parsed import Fingerprint
 from lesson15.engine import concurrency
 from lesson15.faults import clock as fault_clock
 from lesson15.simulation import primitives
+from lesson15.simulation.children import hash_of_process
 from lesson15.simulation.primitives import present_world
 from lesson15.simulation.world import EPOCH, Killed, World
 
+_ABSENT = object()
 _CPUS = 2
 _SHORT_OF_MEMORY = 0.002
 """The probability that memory is low when the engine looks, which is every quarter of a second."""
@@ -48,7 +51,7 @@ def replaced(world: World, folder: str) -> Iterator[None]:
     try:
         by_identity: dict[int, Any] = {id(datetime): _Datetime}
         for owner, name, new in _replacements(world, folder):
-            old = vars(owner)[name]
+            old = vars(owner).get(name, _ABSENT)
             undo.append((owner, name, old))
             by_identity[id(old)] = new
             setattr(owner, name, new)
@@ -65,7 +68,10 @@ def replaced(world: World, folder: str) -> Iterator[None]:
         primitives.leave()
         fault_clock._clocks.clear()  # noqa: SLF001 - of runs that were cut off
         for owner, name, old in reversed(undo):
-            setattr(owner, name, old)
+            if old is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, old)
         random.setstate(randomness)
         logging.disable(disabled)
         with warnings.catch_warnings():
@@ -92,6 +98,8 @@ def _replacements(world: World, folder: str) -> Iterator[tuple[Any, str, Any]]:
     yield threading.Thread, "start", primitives.start
     yield threading.Thread, "join", primitives.join
     yield threading.Thread, "is_alive", primitives.is_alive
+    yield threading.Thread, "__hash__", primitives.hash_of
+    yield asyncio.subprocess.Process, "__hash__", hash_of_process
     yield queue, "SimpleQueue", queue._PySimpleQueue  # type: ignore[attr-defined]  # noqa: SLF001
     yield concurrent.futures.thread, "_global_shutdown_lock", primitives.Lock()
     yield sqlite3, "connect", _connect(sqlite3.connect)

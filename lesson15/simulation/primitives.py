@@ -13,7 +13,7 @@ from typing import Any
 
 from lesson15.simulation.world import Actor, World
 
-_NUMBERED = re.compile(r"^(?:Thread-\d+ \((.*)\)|ThreadPoolExecutor-\d+)")
+_NUMBERED = re.compile(r"^(?:Thread-\d+(?: \((.*)\))?$|ThreadPoolExecutor-\d+)")
 _worlds: list[World] = []
 _start = threading.Thread.start
 _join = threading.Thread.join
@@ -124,7 +124,7 @@ def start(self: threading.Thread) -> None:
         _start(self)
         return
     found = _NUMBERED.match(self.name)
-    name = (found[1] or "pool") if found else self.name
+    name = (found[1] or "thread") if found else self.name
     run = self.run
     actor, body = world.prepare(run, name.removeprefix("lesson15-"))
     self.run = body  # type: ignore[method-assign]
@@ -153,6 +153,17 @@ def is_alive(self: threading.Thread) -> bool:
     if present_world() is None or actor is None:
         return _is_alive(self)
     return not actor.has_ended
+
+
+def hash_of(self: threading.Thread) -> int:
+    """Stands for the hash of a thread, which is to be the same each time: threads lie in sets."""
+    number: int | None = vars(self).get("_number_in_world")
+    if number is None:
+        world = present_world()
+        if world is None or self.ident is not None:
+            return object.__hash__(self)
+        number = self._number_in_world = world.count("threads")  # type: ignore[attr-defined]
+    return number
 
 
 def _actor_of(thread: Any) -> Actor | None:
