@@ -12,6 +12,8 @@ from typing import Any
 from lesson15.checkpoint.batch_files import Cut
 from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.checkpoint.journal import Position
+from lesson15.crashlab.disk import Content, Disk
+from lesson15.crashlab.port import RecordingFileSystem
 from lesson15.documents.parsed import ParsedDocument, ParseOptions
 from lesson15.documents.parsing import parse_document
 from lesson15.embedding import HashingEmbedder
@@ -22,7 +24,6 @@ from lesson15.events import Event
 from lesson15.models import BatchState
 from lesson15.settings import Settings
 from lesson15.stores import VectorStore
-from tests.crash.disk import Content, Disk, RecordingFileSystem
 
 BATCH = "b"
 EMBEDDER = HashingEmbedder(16)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lesson15.checkpoint.journal import read_journal
+from lesson15.crashlab.disk import Content
 from lesson15.engine.feed import file_fingerprint
 from lesson15.engine.verify import verify
 from lesson15.engine.writer import Writer
 from lesson15.errors import BatchNotFoundError, Lesson15Error
 from lesson15.events import DocRemoved, DocSettled, DocStarted, Event
 from tests.crash import oracle
-from tests.crash.disk import Content
 from tests.crash.engine import (
     BATCH,
     EMBEDDER,

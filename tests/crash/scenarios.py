@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lesson15.checkpoint import append_only
+from lesson15.crashlab.disk import Crash
 from lesson15.events import DocSettled, Event
-from tests.crash.disk import Crash
 from tests.crash.engine import BATCH, InlineProcessor, Recorder, drive
 from tests.crash.recovery_check import put
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from lesson15.crashlab.disk import Crash
 from lesson15.embedding import HashingEmbedder
 from lesson15.engine.verify import verify
 from tests.crash import oracle
 from tests.crash.conftest import Run
-from tests.crash.disk import Crash
 from tests.crash.engine import InlineProcessor, Recorder, drive
 from tests.crash.recovery_check import put
 

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from lesson15.crashlab.disk import Content, Crash
 from lesson15.engine.verify import verify
 from lesson15.engine.writer import Writer
 from tests.crash import oracle
 from tests.crash.conftest import make_memory_folder
-from tests.crash.disk import Content, Crash
 from tests.crash.engine import BATCH, EMBEDDER, InlineProcessor, drive
 from tests.crash.recovery_check import (
     check_finished,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.crash.disk import Content, Crash
+from lesson15.crashlab.disk import Content, Crash
 from tests.crash.recovery_check import digest, put
 from tests.mini.recording import SOURCE, Recorder, load_mini
 

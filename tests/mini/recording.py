@@ -1,4 +1,4 @@
-"""Records what ``mini.py`` does to the disk, call by call, in the model of ``tests/crash/disk.py``.
+"""Records what ``mini.py`` does to the disk, call by call, in the model of ``lesson15/crashlab/disk.py``.
 
 The source of ``mini.py`` is loaded as a module of its own whose ``os`` and ``open`` are those of a
 recorder. They do what was asked, and note it in the model. An operation that the model does not
@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from lesson15 import mini
-from tests.crash.disk import Content, Crash, Disk, Inode, NameChange
+from lesson15.crashlab.disk import Content, Crash, Disk, Inode, NameChange
 
 SOURCE = Path(mini.__file__).read_text(encoding="utf-8")
 

@@ -1,0 +1,1 @@
+"""Every disk that a power cut may leave behind, and who loses what on it."""
