@@ -1,9 +1,8 @@
 """The disk of a universe: real files in memory, a model of what is durable, and the crash.
 
-The model is that of ALICE (Pillai et al., OSDI 2014): of what was not flushed when the power goes,
+The model is that of :mod:`lesson15.crashlab.disk`: of what was not flushed when the power goes,
 each write is kept, lost, torn, or there by its size alone, and each change of a name is kept or
-lost on its own. The seed picks one of the disks that are possible; :mod:`lesson15.simulation`
-leaves it to many seeds to see them all.
+lost on its own. Where the crash lab tries every disk that is possible, the seed picks one here.
 """
 
 from __future__ import annotations
@@ -11,43 +10,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from lesson15.checkpoint.filesystem import AppendFile
+from lesson15.crashlab.disk import Content, Inode, NameChange
 from lesson15.simulation.choices import Choices
 from lesson15.simulation.world import Ended, World
 
-Content = dict[str, bytes]
-"""Files: path below the root -> bytes."""
-_CATALOG, _SEAL = "catalog.sqlite", "catalog.sqlite.crc"
-
-
-@dataclass(eq=False)
-class _Inode:
-    """A file's bytes that are sure to survive, and the writes since."""
-
-    durable: bytes = b""
-    pending: list[bytes] = field(default_factory=list)
-
-    @property
-    def content(self) -> bytes:
-        return self.durable + b"".join(self.pending)
-
-
-@dataclass(frozen=True)
-class _NameChange:
-    """``target`` is now ``inode``, and ``source``, if any, is gone."""
-
-    target: str
-    inode: _Inode
-    source: str | None = None
-
-    def apply(self, names: dict[str, _Inode]) -> None:
-        if self.source is not None:
-            names.pop(self.source, None)
-        names[self.target] = self.inode
+_CATALOG = "catalog.sqlite"
 
 
 class SimulatedDisk:
@@ -62,9 +34,9 @@ class SimulatedDisk:
     def __init__(self, root: Path, world: World) -> None:
         self._root = root
         self._world = world
-        self._names: dict[str, _Inode] = {}
-        self._durable_names: dict[str, _Inode] = {}
-        self._pending_names: list[_NameChange] = []
+        self._names: dict[str, Inode] = {}
+        self._durable_names: dict[str, Inode] = {}
+        self._pending_names: list[NameChange] = []
         self._open: set[int] = set()
         self.operations = 0
         self.strike: Callable[[], None] = lambda: None
@@ -106,14 +78,14 @@ class SimulatedDisk:
         name = self.name_of(path)
         self.step(f"opening {path.name}")
         if name not in self._names:
-            self._change(_NameChange(name, _Inode()))
+            self._change(NameChange(name, Inode()))
         return _File(self, name, self._names[name], self._descriptor(path, os.O_APPEND))
 
     def create(self, path: Path) -> AppendFile:
         """Open ``path`` as a new, empty file, whatever was there before."""
         name = self.name_of(path)
         self.step(f"creating {path.name}")
-        self._change(_NameChange(name, _Inode()))
+        self._change(NameChange(name, Inode()))
         path.unlink(missing_ok=True)
         return _File(self, name, self._names[name], self._descriptor(path, os.O_EXCL))
 
@@ -122,7 +94,7 @@ class SimulatedDisk:
         self.step(f"renaming {source.name} to {target.name}")
         source.replace(target)
         name = self.name_of(source)
-        self._change(_NameChange(self.name_of(target), self._names[name], name))
+        self._change(NameChange(self.name_of(target), self._names[name], name))
 
     def fsync_folder(self, path: Path) -> None:
         """Make the entries of ``path`` durable."""
@@ -143,7 +115,7 @@ class SimulatedDisk:
         inode = self._names[self.name_of(path)]
         inode.durable, inode.pending = inode.content[:size], []
 
-    def _change(self, change: _NameChange) -> None:
+    def _change(self, change: NameChange) -> None:
         change.apply(self._names)
         self._pending_names.append(change)
 
@@ -172,7 +144,7 @@ class SimulatedDisk:
             else:
                 change.apply(names)
         content = {name: self._fate(name, inode, choices, note) for name, inode in names.items()}
-        files = {name: _Inode(data) for name, data in content.items()}
+        files = {name: Inode(data) for name, data in content.items()}
         return Wreck(files, files, [], self._derived(choices, note))
 
     def kill(self) -> Wreck:
@@ -180,7 +152,7 @@ class SimulatedDisk:
         return Wreck(self._names, self._durable_names, self._pending_names, self._others())
 
     def _fate(
-        self, name: str, inode: _Inode, choices: Choices, note: Callable[[str], None]
+        self, name: str, inode: Inode, choices: Choices, note: Callable[[str], None]
     ) -> bytes:
         if not inode.pending:
             return inode.durable
@@ -243,16 +215,16 @@ class SimulatedDisk:
 class Wreck:
     """What a crash leaves of a disk."""
 
-    names: dict[str, _Inode]
-    durable_names: dict[str, _Inode]
-    pending_names: list[_NameChange]
+    names: dict[str, Inode]
+    durable_names: dict[str, Inode]
+    pending_names: list[NameChange]
     derived: Content
 
 
 class _File:
     """A file open for appending."""
 
-    def __init__(self, disk: SimulatedDisk, name: str, inode: _Inode, descriptor: int) -> None:
+    def __init__(self, disk: SimulatedDisk, name: str, inode: Inode, descriptor: int) -> None:
         self._disk = disk
         self._name = name.rpartition("/")[2]
         self._inode = inode
