@@ -98,8 +98,7 @@ class Writer:
         Raises:
             StorageError: a commit failed; the last one that succeeded stays in force.
         """
-        while len(self._commits) == _MOST_COMMITS:
-            await asyncio.wait(self._commits, return_when=asyncio.FIRST_COMPLETED)
+        await self._room()
         changes: dict[str, Any] = {}
         if previous is not None:
             changes |= {
@@ -160,12 +159,18 @@ class Writer:
             CheckpointWriteError: the system refused, now or before; the last commit stays in force.
             CatalogError: the commit is done, but not applied to the catalogue.
         """
+        await self._room()
         if self.files.uncut and self._failure is None:
             self._begin_commit()
         if self._commits:
             await asyncio.wait(self._commits)
         if self._failure is not None:
             raise self._failure
+
+    async def _room(self) -> None:
+        """Wait until another commit may begin."""
+        while len(self._commits) >= _MOST_COMMITS:
+            await asyncio.wait(self._commits, return_when=asyncio.FIRST_COMPLETED)
 
     def _begin_commit(self) -> None:
         """Cut off what was appended, and have it committed after those before it."""

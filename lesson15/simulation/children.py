@@ -12,6 +12,7 @@ import importlib
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -67,6 +68,7 @@ class _Replies:
 
     def flush(self) -> None:
         world, data, self._data = self._world, self._data, b""
+        world.sleep(world.choices.decide("time of parsing", _draw_seconds, 0.001))
         if world.choices.happens("children that die", _DEATH):
             world.note("dies")
             raise Killed
@@ -75,6 +77,11 @@ class _Replies:
             world.progress()
             self._deliver(piece)
             world.point("writing on")
+
+
+def _draw_seconds(generator: Random) -> float:
+    """Most documents are parsed in no time, some take seconds."""
+    return round(0.001 * 10.0 ** (4 * generator.random() ** 3), 4)
 
 
 class _Input(asyncio.WriteTransport):

@@ -27,8 +27,8 @@ class SimulatedDisk:
 
     Attributes:
         operations: how many were begun since :meth:`begin`.
-        trace: what they were, in words.
         strike: called before each operation, to crash there.
+        slowness: how long a flush takes at most, in seconds.
     """
 
     def __init__(self, root: Path, world: World) -> None:
@@ -40,11 +40,14 @@ class SimulatedDisk:
         self._open: set[int] = set()
         self.operations = 0
         self.strike: Callable[[], None] = lambda: None
+        self.slowness = 0.0
+        self._derived_before: Content = {}
 
-    def begin(self, world: World) -> None:
+    def begin(self, world: World, slowness: float) -> None:
         """Serve another life, in ``world``."""
         self._world = world
-        self.operations = 0
+        self.operations, self.slowness = 0, slowness
+        self._derived_before = self._others()
         for descriptor in self._open:
             os.close(descriptor)
         self._open.clear()
@@ -57,6 +60,17 @@ class SimulatedDisk:
         self._world.progress()
         self._world.point(what)
         self.strike()
+
+    def flush(self) -> None:
+        """Let the time pass that a flush takes."""
+        if self.slowness:
+            world = self._world
+            seconds = world.choices.decide("time of a flush", self._draw_seconds, 0.0)
+            if seconds:
+                world.sleep(seconds)
+
+    def _draw_seconds(self, generator: Random) -> float:
+        return round(self.slowness * generator.random() ** 3, 4)
 
     def name_of(self, path: Path) -> str:
         """How the model calls the file at ``path``."""
@@ -99,6 +113,7 @@ class SimulatedDisk:
     def fsync_folder(self, path: Path) -> None:
         """Make the entries of ``path`` durable."""
         self.step(f"flushing the folder {path.name}")
+        self.flush()
         folder = self.name_of(path)
         kept, flushed = [], dict(self._durable_names)
         for change in self._pending_names:
@@ -178,6 +193,8 @@ class SimulatedDisk:
         if kind == "kept":
             return found
         note(f"what is derived is {fate}")
+        if kind == "stale":
+            return self._derived_before
         logs = [name for name in found if name.endswith("-wal")]
         gone = {"lost": ("",), "without catalogue": (_CATALOG,), "without index": ("index.",)}
         for name in list(found):
@@ -237,6 +254,7 @@ class _File:
 
     def fsync(self) -> None:
         self._disk.step(f"flushing {self._name}")
+        self._disk.flush()
         self._inode.durable, self._inode.pending = self._inode.content, []
 
     def close(self) -> None:
@@ -262,5 +280,5 @@ def _draw_fate(generator: Random) -> str:
 
 def _draw_derived(generator: Random) -> str:
     kind = generator.choice(["kept", "kept", "kept", "lost", "without catalogue", "without index",
-                             "cut"])  # fmt: skip
+                             "cut", "stale"])  # fmt: skip
     return f"cut {generator.random():.3f}" if kind == "cut" else kind

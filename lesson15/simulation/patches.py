@@ -36,8 +36,6 @@ from lesson15.simulation.world import EPOCH, Killed, World
 
 _ABSENT = object()
 _CPUS = 2
-_SHORT_OF_MEMORY = 0.002
-"""The probability that memory is low when the engine looks, which is every quarter of a second."""
 
 
 @contextmanager
@@ -166,7 +164,8 @@ def _fingerprint(cls: type[Fingerprint], status: os.stat_result) -> Fingerprint:
 
 
 def _free_memory(world: World, *_arguments: Any) -> float:
-    return 0.01 if world.choices.happens("memory is low", _SHORT_OF_MEMORY) else 0.5
+    """What is free when the engine looks, which is every quarter of a second."""
+    return 0.01 if world.choices.happens("memory is low", world.chances.low_memory) else 0.5
 
 
 class _Connection(sqlite3.Connection):

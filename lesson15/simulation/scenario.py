@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -27,6 +27,7 @@ _CHANCES = {
     "often": Chances(0.15, 0.01),
     "always": Chances(0.6, 0.02),
     "slow": Chances(0.05, 0.05),
+    "fine": Chances(0.03, 0.003, fine=True),
 }
 _TROUBLE: list[tuple[FaultPoint, FaultKind]] = [
     (FaultPoint.READ, FaultKind.FILE_NOT_FOUND),
@@ -68,6 +69,7 @@ class Scenario:
     batch_chunks: int
     threads: int
     slice: int
+    parse_timeout: int
     has_duplicates: bool
     has_step: bool
 
@@ -84,6 +86,7 @@ class Scenario:
             batch_chunks=number("chunks in a call", 1, 6),
             threads=number("threads of the embedder", 1, 3),
             slice=number("slice of the feed", 1, 5),
+            parse_timeout=choices.decide("patience", lambda draw: draw.choice([3, 20]), 20),
             has_duplicates=happens("source named twice", 0.3),
             has_step=happens("a step", 0.3),
         )
@@ -91,7 +94,14 @@ class Scenario:
 
 def chances_of(choices: Choices) -> Chances:
     """How a life treats its actors."""
-    return _CHANCES[choices.decide("weather", lambda draw: draw.choice(list(_CHANCES)), "calm")]
+    weather = choices.decide("weather", lambda draw: draw.choice(list(_CHANCES)), "calm")
+    low_memory = choices.decide("tight memory", lambda draw: draw.choice([0.0, 0.0, 0.05]), 0.0)
+    return replace(_CHANCES[weather], low_memory=low_memory)
+
+
+def slowness_of(choices: Choices) -> float:
+    """How long the disk takes for a flush in a life, at most, in seconds."""
+    return choices.decide("slow disk", lambda draw: draw.choice([0.0, 0.0, 0.1, 3.0]), 0.0)
 
 
 def fault_plan(choices: Choices) -> FaultPlan | None:

@@ -14,22 +14,26 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from fcntl import LOCK_EX, flock
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from lesson15.checkpoint.journal import read_journal
+from lesson15.checkpoint.layout import batch_lock
+from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.engine import feed
 from lesson15.engine.processor import BatchProcessor
 from lesson15.engine.writer import Writer
-from lesson15.errors import EmbeddingModelError, Lesson15Error, SourcesMissingError, StorageError
-from lesson15.events import Committed, DocSettled, DocStarted, Event, encode
-from lesson15.models import BatchState, BatchStatus
+from lesson15.errors import BatchLockedError, CatalogError, EmbeddingModelError, Lesson15Error, SourcesMissingError, StorageError
+from lesson15.events import Committed, DocSettled, DocStarted, Event, FaultInjected
+from lesson15.models import BatchState, BatchStatus, DocStatus
 from lesson15.settings import Settings
 from lesson15.simulation import oracle
+from lesson15.stores.catalog import Catalog
 from lesson15.simulation.choices import Choices, Value
 from lesson15.simulation.disk import SimulatedDisk, Wreck
 from lesson15.simulation.loop import run_in_world
@@ -41,6 +45,7 @@ from lesson15.simulation.scenario import (
     SlowEmbedder,
     chances_of,
     fault_plan,
+    slowness_of,
     tidy,
 )
 from lesson15.simulation.world import Chances, Ended, World
@@ -48,6 +53,8 @@ from lesson15.simulation.world import Chances, Ended, World
 BATCH = "b"
 _SAID = (StorageError, EmbeddingModelError)
 """How a run may end when the system or the model is made to fail."""
+_WITHOUT_FAULT = {"ParserCrashedError", "ParseTimeoutError"}
+"""Parser processes are slow, and die, without being told to by a plan of faults."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ class Universe:
         self._death: bytes | None = None
         self._started: set[str] = set()
         self._unacknowledged = 0
-        self._pause_began: int | None = None
+        self._struck: set[str] = set()
         self._life = 0
         self._wreck: Wreck | None = None
         self.make_embedder: Callable[[int], Any] = SlowEmbedder
@@ -197,19 +204,26 @@ class Universe:
         self._choices.era = f"life {self._life}: "
         chances = Chances(0.0, 0.0) if is_calm else chances_of(self._choices)
         world = self._world = self._new_world(
-            Chances(chances.switch, chances.hold, chances.longest, self._interleaved)
+            replace(chances, interleaved=self._interleaved)
         )
         world.on_kill = lambda: self._die(is_power_cut=False)
         self._wreck = None
-        self._disk.begin(world)
-        crash_at = 0 if is_calm else self._choices.decide("crash", _draw_crash, 0)
-        is_power_cut = not self._choices.happens("killed only", 0.3)
+        self._disk.begin(world, 0.0 if is_calm else slowness_of(self._choices))
+        kind, _, at = ("" if is_calm else self._choices.decide("crash", _draw_crash, "")).partition(
+            " before "
+        )
+        is_power_cut = kind.startswith("power")
+
+        def die() -> Any:
+            return self._die(is_power_cut=is_power_cut)
 
         def strike() -> None:
-            if self._disk.operations == crash_at:
-                self._die(is_power_cut=is_power_cut)
+            if f"operation {self._disk.operations}" == at:
+                die()
 
         self._disk.strike = strike
+        world.on_crash = die
+        world.crash_at = int(at.removeprefix("step ")) if at.startswith("step ") else 0
         violation: list[Violation] = []
         with replaced(world, str(self._folder)):
             feed_slice, feed._SLICE = feed._SLICE, self._scenario.slice  # noqa: SLF001
@@ -287,17 +301,17 @@ class Universe:
             embedder=self.make_embedder(scenario.threads),
             store="faiss",
             settings=Settings(
-                retry_delay=0.5, parse_timeout=20, embed_timeout=20, step_timeout=20,
+                retry_delay=0.5, parse_timeout=scenario.parse_timeout, embed_timeout=60, step_timeout=60,
                 parser_processes=scenario.parsers, embed_batch_chunks=scenario.batch_chunks,
-                outage_patience=60, max_retry_after=5,
+                outage_patience=120, max_retry_after=5, breaker_failures=2,
             ),
             fs=self._disk,
             steps=steps,
             faults=plan,
         )  # fmt: skip
         processor.writer_callbacks.append(self._check_recovered)
-        processor.listeners.append(self._hear)
-        self._started, self._unacknowledged, self._pause_began = set(), 0, None
+        processor.listeners.append(self._listen)
+        self._started, self._struck, self._unacknowledged = set(), set(), 0
         return processor
 
     def _note(self, text: str) -> None:
@@ -307,28 +321,44 @@ class Universe:
 
     def _let_others_act(self, processor: BatchProcessor) -> None:
         """Threads that pause, go on, cancel and look while the engine works."""
+        acts_by_name = {
+            "pause": self._pause, "cancel": self._cancel, "look": self._look, "rival": self._rival
+        }  # fmt: skip
         acts = [
-            self._choices.decide("act", lambda draw: draw.choice(["pause", "cancel", "look"]), "")
+            self._choices.decide("act", lambda draw: draw.choice(list(acts_by_name)), "")
             for _ in range(self._choices.number("acts", 0, 2))
         ]
         for act in filter(None, acts):
             wait = self._choices.decide("wait", _draw_wait, 0.05)
-            work = {"pause": self._pause, "cancel": self._cancel, "look": self._look}[act]
-            threading.Thread(target=work, args=(processor, wait), name=f"{act}r").start()
+            threading.Thread(
+                target=acts_by_name[act], args=(processor, wait), name=f"who may {act}"
+            ).start()
 
     def _pause(self, processor: BatchProcessor, wait: float) -> None:
         time.sleep(wait)
         self._note("pauses the batch")
         processor.pause()
-        time.sleep(5.0)
+        time.sleep(self._choices.decide("length of a pause", _draw_wait, 0.01))
         self._note("lets the batch go on")
-        self._pause_began = None
         processor.unpause()
 
     def _cancel(self, processor: BatchProcessor, wait: float) -> None:
         time.sleep(wait)
         self._note("cancels the batch")
         processor.cancel()
+
+    def _rival(self, processor: BatchProcessor, wait: float) -> None:
+        """Another process that wants the batch, which it must not get before the lock is free."""
+        time.sleep(wait)
+        folder = processor.checkpoint_manager.folder(BATCH)
+        if not folder.has_batch:
+            return
+        try:
+            with batch_lock(folder):
+                if BATCH in processor.active_batches:
+                    self._fail("another process gets the lock of the batch while it is worked on")
+        except BatchLockedError:
+            self._note("finds the batch locked")
 
     def _look(self, processor: BatchProcessor, wait: float) -> None:
         """Read the batch while it is worked on: it must be as of one commit."""
@@ -345,6 +375,10 @@ class Universe:
         journal = self._disk.written(f"{BATCH}/journal.log")
         if seen not in (found := self._counts_of_commits(journal, least)):
             self._fail(f"a reader sees the counts {seen}; those of commits are {found}")
+        with suppress(CatalogError), closing(Catalog.snapshot(manager.open(BATCH))) as catalog:
+            position = catalog.position
+            if position.offset > manager.open(BATCH).commit.journal_bytes:
+                self._fail("a reader sees in the catalogue what is not committed")
         self._note(f"sees {seen[0]} documents done")
 
     def _counts_of_commits(self, journal: bytes, least: int) -> list[tuple[int, ...]]:
@@ -368,8 +402,14 @@ class Universe:
             self._world.failure = Violation(text)
         self._world.stop()
 
+    def _listen(self, event: Event) -> None:
+        """What the engine tells, on the event loop; it would only log an exception."""
+        try:
+            self._hear(event)
+        except Exception as error:  # noqa: BLE001 - a bug of the simulation
+            self._fail(f"{type(error).__name__}: {error}")
+
     def _hear(self, event: Event) -> None:
-        """What the engine tells its listeners, on the event loop."""
         scenario = self._scenario
         self._world.progress()
         match event:
@@ -381,13 +421,30 @@ class Universe:
                 if event.doc_id in self._started:
                     self._fail(f"{event.doc_id} is handed out twice in one run")
                 self._started.add(event.doc_id)
+            case FaultInjected():
+                self._struck.add(event.doc_id or "")
+                self._note(f"a fault strikes: {event.fault} at {event.point} ({event.doc_id})")
             case DocSettled():
+                self._check_verdict(event)
                 self._unacknowledged += 1
                 self._note(f"{event.doc_id} is {event.status.value}")
-                if self._unacknowledged > 3 * scenario.interval:
+                if self._unacknowledged > 2 * scenario.interval:
                     self._fail(f"{self._unacknowledged} documents wait for a commit")
             case _:
-                self._note(f"the engine tells: {encode(event)['type']}")
+                self._note(f"the engine tells: {type(event).__name__}")
+
+    def _check_verdict(self, event: DocSettled) -> None:
+        """A verdict is on the very bytes of the file, and a failure has a reason."""
+        path = self._folder / event.doc_id
+        if event.status is DocStatus.DONE:
+            if path.exists() and event.sha256 != sha256(path.read_bytes()).hexdigest():
+                self._fail(f"{event.doc_id} is done with the content of another document")
+        elif (
+            event.doc_id not in self._struck
+            and path.suffix != ".json"
+            and event.error_type not in _WITHOUT_FAULT
+        ):
+            self._fail(f"{event.doc_id} has failed without a reason: {event.error}")
 
     def _check_recovered(self, writer: Writer) -> None:
         """Check that exactly one commit was recovered, none before the last promised one."""
@@ -427,6 +484,9 @@ class Universe:
         there = len(list(self._docs.root.iterdir()))
         if settled != there:
             raise Violation(f"the run has finished with {settled} of {there} documents")
+        stored = CheckpointManager(self._state).open(BATCH).state
+        if (stored.status, stored.processed_docs) != (status, report["processed_docs"]):
+            raise Violation(f"the run is {status}, and its checkpoint says {stored.status}")
 
     def _judge(self) -> None:
         """The end: nothing lost, nothing twice, everything in agreement."""
@@ -435,9 +495,14 @@ class Universe:
         oracle.check_whole(self._state, BATCH, expected)
 
 
-def _draw_crash(generator: Random) -> int:
-    """The number of the operation of the disk before which it happens, 0 for none."""
-    return generator.randint(1, 70) if generator.random() < 0.7 else 0
+def _draw_crash(generator: Random) -> str:
+    """What ends the process, and before which operation of the disk or step of anybody."""
+    if generator.random() < 0.3:
+        return ""
+    kind = generator.choice(["power cut", "power cut", "kill"])
+    if generator.random() < 0.6:
+        return f"{kind} before operation {generator.randint(1, 70)}"
+    return f"{kind} before step {int(10.0 ** generator.uniform(1, 3.5))}"
 
 
 def _draw_wait(generator: Random) -> float:

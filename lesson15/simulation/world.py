@@ -10,10 +10,14 @@ Nothing is simulated between two points: the real code runs, on real threads.
 
 from __future__ import annotations
 
+import re
+import sys
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import CO_OPTIMIZED
 from random import Random
+from types import FrameType
 from typing import Any, NoReturn
 
 from lesson15.simulation.choices import Choices
@@ -21,9 +25,10 @@ from lesson15.simulation.choices import Choices
 EPOCH = 1_700_000_000.0
 """The wall clock when a world begins, in seconds since 1970."""
 TICK = 1e-5
-_QUIET_SECONDS = 900.0
+_QUIET_SECONDS = 300.0
 _MOST_POINTS = 400_000
 _REAL_PATIENCE = 120.0
+_TRACED = re.compile(r"/lesson15/(engine|checkpoint|stores|embedding|recovery|progress)\b")
 
 
 class Ended(BaseException):  # noqa: N818 - not an error: it ends a thread of a world that is over
@@ -46,6 +51,8 @@ class Chances:
         switch: the probability, at each point, that another actor goes on.
         hold: the probability that the actor is held back.
         longest: the longest time that one is held back, in seconds.
+        low_memory: the probability that memory is low whenever the program looks.
+        fine: whether every line of the engine is a point.
         interleaved: whether other threads than the event loop's stop at points at all. Without it
             each job is one instant step, which is here to show how little that finds.
     """
@@ -53,6 +60,8 @@ class Chances:
     switch: float = 0.1
     hold: float = 0.01
     longest: float = 10.0
+    low_memory: float = 0.0
+    fine: bool = False
     interleaved: bool = True
 
 
@@ -84,6 +93,7 @@ class World:
         log: what happened, as (seconds, actor, text).
         failure: why nobody could go on, None if that did not happen.
         on_kill: called when the process is killed; it does not return.
+        crash_at: the number of the point before which ``on_crash`` is called, 0 for none.
         pid: the id of the process.
     """
 
@@ -96,6 +106,8 @@ class World:
         self.failure: Exception | None = None
         self.is_over = False
         self.on_kill: Callable[[], NoReturn] = self.stop
+        self.crash_at = 0
+        self.on_crash: Callable[[], NoReturn] = self.stop
         self.points = 0
         self._quiet_since = 0.0
         self._actors: dict[int, Actor] = {}
@@ -127,8 +139,10 @@ class World:
         main = self._main = self._new_actor("main")
         self._actors[get_ident()] = main
         try:
+            self.trace()
             return program()
         finally:
+            sys.settrace(None)
             self.is_over = True
             self._bury(main)
             self._actors.clear()
@@ -153,6 +167,7 @@ class World:
             self._actors[get_ident()] = actor
             try:
                 if not self.is_over:
+                    self.trace()
                     run()
             except (Ended, Killed):
                 pass
@@ -180,6 +195,8 @@ class World:
             self._fail(Stuck(f"{_MOST_POINTS} steps did not bring it to an end"))
         self.now += TICK
         actor.place = place
+        if self.points == self.crash_at:
+            self.on_crash()
         choice = self.choices.decide(actor.name, self._draw, 0)
         if choice == 0:
             return
@@ -194,6 +211,21 @@ class World:
             self.note(f"is held back for {choice:.3g} s before {place}", actor)
             self._quiet_since = max(self._quiet_since, self.now + choice)
             self._sleep(actor, self.now + choice)
+
+    def trace(self) -> None:
+        """Make every line of the engine a point in the calling thread, if that is wanted."""
+        if self.chances.fine:
+            sys.settrace(self._on_call)
+
+    def _on_call(self, frame: FrameType, _event: str, _argument: object) -> Any:
+        code = frame.f_code
+        is_of_engine = _TRACED.search(code.co_filename) and code.co_flags & CO_OPTIMIZED
+        return self._on_line if is_of_engine else None
+
+    def _on_line(self, frame: FrameType, event: str, _argument: object) -> Any:
+        if event == "line" and not self.is_over:
+            self.point(f"line {frame.f_lineno} of {frame.f_code.co_qualname}")
+        return self._on_line
 
     def _draw(self, generator: Random) -> int | float | str:
         chances, drawn = self.chances, generator.random()
