@@ -70,7 +70,7 @@ class _Replies:
         world, data, self._data = self._world, self._data, b""
         world.sleep(world.choices.decide("time of parsing", _draw_seconds, 0.001))
         if world.choices.happens("children that die", _DEATH):
-            world.note("dies")
+            world.act("dies")
             raise Killed
         cut = world.choices.number("pieces of answers", 0, 3) * len(data) // 4
         for piece in filter(None, (data[:cut], data[cut:])):

@@ -65,9 +65,7 @@ class Choices:
 
     def happens(self, stream: str, probability: float) -> bool:
         """Whether something unusual happens."""
-        return bool(
-            self.decide(stream, lambda generator: int(generator.random() < probability), 0)
-        )
+        return bool(self.decide(stream, lambda generator: int(generator.random() < probability), 0))
 
     def generator(self, purpose: str) -> Random:
         """A generator of its own for ``purpose``, the same for the same seed."""

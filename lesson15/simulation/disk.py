@@ -61,12 +61,13 @@ class SimulatedDisk:
         self._world.point(what)
         self.strike()
 
-    def flush(self) -> None:
-        """Let the time pass that a flush takes."""
+    def flush(self, name: str) -> None:
+        """Let the time pass that a flush of ``name`` takes."""
         if self.slowness:
             world = self._world
             seconds = world.choices.decide("time of a flush", self._draw_seconds, 0.0)
             if seconds:
+                world.act(f"waits {seconds} s for the disk to flush {name}")
                 world.sleep(seconds)
 
     def _draw_seconds(self, generator: Random) -> float:
@@ -113,7 +114,7 @@ class SimulatedDisk:
     def fsync_folder(self, path: Path) -> None:
         """Make the entries of ``path`` durable."""
         self.step(f"flushing the folder {path.name}")
-        self.flush()
+        self.flush(f"the folder {path.name}")
         folder = self.name_of(path)
         kept, flushed = [], dict(self._durable_names)
         for change in self._pending_names:
@@ -254,7 +255,7 @@ class _File:
 
     def fsync(self) -> None:
         self._disk.step(f"flushing {self._name}")
-        self._disk.flush()
+        self._disk.flush(self._name)
         self._inode.durable, self._inode.pending = self._inode.content, []
 
     def close(self) -> None:

@@ -71,9 +71,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if self._world.is_over:
             work.close()
             raise Ended
-        return _Task(
-            work, next(self._numbers), context or copy_context(), loop=loop, **options
-        )
+        return _Task(work, next(self._numbers), context or copy_context(), loop=loop, **options)
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop; when the world is over, nobody waits any more."""

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.journal import read_journal
-from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.reducer import fold
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.documents.parsed import ParseOptions
 from lesson15.documents.parsing import parse_document
 from lesson15.documents.scan import scan
@@ -20,7 +21,7 @@ from lesson15.embedding import Embedder
 from lesson15.engine.verify import verify
 from lesson15.errors import Lesson15Error
 from lesson15.events import Committed, DocRemoved, DocSettled, Event, RunStarted
-from lesson15.models import BatchState, DocStatus
+from lesson15.models import BatchState, BatchStatus, DocStatus
 from lesson15.stores import open_store
 from lesson15.stores.catalog import Catalog
 
@@ -70,19 +71,20 @@ def _rounded(vectors: np.ndarray) -> bytes:
     return (np.round(vectors, 3) + np.float32(0.0)).tobytes()  # adding 0 turns -0.0 into 0.0
 
 
-def check_whole(state_dir: Path, batch_id: str, expected: Contents) -> None:
+def check_whole(batch: StoredBatch, expected: Contents) -> None:
     """Check that a finished batch is sound, and comes to what is ``expected``; raises Violation."""
-    result = verify(batch_id, state_dir)
+    result = verify(batch.batch_id, batch.folder.root.parent, batch.keyring)
     if not result.is_clean:
         raise Violation(f"verify finds: {'; '.join(result.faults)}")
-    found = _indexed(state_dir, batch_id)
+    if result.status != BatchStatus.FINISHED:
+        raise Violation(f"the batch is {result.status}")
+    found = _indexed(batch)
     if found != expected:
         raise Violation(f"the index is not that of the documents: {expected.difference(found)}")
 
 
-def _indexed(state_dir: Path, batch_id: str) -> Contents:
+def _indexed(batch: StoredBatch) -> Contents:
     """What the index holds, read back vector by vector."""
-    batch = CheckpointManager(state_dir).open(batch_id)
     store = open_store("faiss", batch.folder.index, batch.manifest.dimensions, batch.cipher)
     if batch.commit.next_row and store.load() is None:
         raise Violation("there is no index")
@@ -115,9 +117,9 @@ def live_documents(events: Iterable[Event]) -> dict[str, DocSettled]:
     return live
 
 
-def events_of(journal: Path) -> list[Event]:
+def events_of(journal: Path, cipher: Cipher | None) -> list[Event]:
     """The events in ``journal``, which ends with a commit."""
-    return [event for _, event in read_journal(journal)]
+    return [event for _, event in read_journal(journal, cipher=cipher)]
 
 
 def check_journal(events: list[Event]) -> None:

@@ -116,8 +116,10 @@ def _replacements(world: World, folder: str) -> Iterator[tuple[Any, str, Any]]:
     # Whether a file has changed is told by the time of its content alone: no program can set that
     # of its entry, which would differ from run to run.
     yield Fingerprint, "from_stat", classmethod(_fingerprint)
-    yield concurrency, "free_memory_fraction", _for_actors(
-        concurrency.free_memory_fraction, _free_memory
+    yield (
+        concurrency,
+        "free_memory_fraction",
+        _for_actors(concurrency.free_memory_fraction, _free_memory),
     )
 
 
@@ -151,7 +153,7 @@ def _kill(world: World, pid: int, number: int) -> None:
     if number != signal.SIGKILL or pid != _pid(world):
         raise NotImplementedError(f"signal {number} to process {pid} is not simulated")
     if pid == world.pid:
-        world.note("kills the process")
+        world.act("kills the process")
         world.on_kill()
     actor = world.actor()
     assert actor is not None  # noqa: S101 - actors alone come here

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+from pydantic import SecretStr
 
 from lesson15.embedding import HashingEmbedder
 from lesson15.embedding.base import Vectors
@@ -16,11 +17,13 @@ from lesson15.faults import FaultPlan
 from lesson15.faults.plan import FaultRule
 from lesson15.faults.points import FaultKind, FaultPoint
 from lesson15.models import Chunk
+from lesson15.settings import Settings
 from lesson15.simulation.choices import Choices
 from lesson15.simulation.primitives import present_world
 from lesson15.simulation.world import EPOCH, Chances
 
 DIMENSIONS = 8
+_KEY = "bGVzc29uMTUgbGVzc29uMTUgbGVzc29uMTUgbGVzc28="
 _CHANCES = {
     "calm": Chances(0.0, 0.0),
     "rare": Chances(0.02, 0.004),
@@ -72,6 +75,7 @@ class Scenario:
     parse_timeout: int
     has_duplicates: bool
     has_step: bool
+    is_encrypted: bool
 
     @classmethod
     def of(cls, choices: Choices) -> Scenario:
@@ -89,6 +93,7 @@ class Scenario:
             parse_timeout=choices.decide("patience", lambda draw: draw.choice([3, 20]), 20),
             has_duplicates=happens("source named twice", 0.3),
             has_step=happens("a step", 0.3),
+            is_encrypted=happens("encrypted", 0.15),
         )
 
 
@@ -101,7 +106,7 @@ def chances_of(choices: Choices) -> Chances:
 
 def slowness_of(choices: Choices) -> float:
     """How long the disk takes for a flush in a life, at most, in seconds."""
-    return choices.decide("slow disk", lambda draw: draw.choice([0.0, 0.0, 0.1, 3.0]), 0.0)
+    return choices.decide("slow disk", lambda draw: draw.choice([0.0, 0.1, 3.0]), 0.0)
 
 
 def fault_plan(choices: Choices) -> FaultPlan | None:
@@ -113,6 +118,25 @@ def fault_plan(choices: Choices) -> FaultPlan | None:
         nth = choices.decide("which call", lambda draw: draw.randint(1, 8), 1)
         rules.append(FaultRule(point=point, kind=kind, nth=nth, seconds=2.0))
     return FaultPlan(seed=choices.seed & 0xFFFF, rules=tuple(rules)) if rules else None
+
+
+def settings_of(scenario: Scenario) -> Settings:
+    """The engine's settings in a universe, whatever the environment says."""
+    global _defaults  # reading the environment takes longer than a small batch
+    if _defaults is None:
+        _defaults = Settings.model_construct()
+    return _defaults.model_copy(
+        update={
+            "retry_delay": 0.5, "parse_timeout": scenario.parse_timeout, "embed_timeout": 60.0,
+            "step_timeout": 60.0, "parser_processes": scenario.parsers,
+            "embed_batch_chunks": scenario.batch_chunks, "outage_patience": 120.0,
+            "max_retry_after": 5.0, "breaker_failures": 2,
+            "encryption_key": SecretStr(_KEY) if scenario.is_encrypted else None,
+        }
+    )  # fmt: skip
+
+
+_defaults: Settings | None = None
 
 
 class Documents:

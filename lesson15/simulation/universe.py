@@ -22,16 +22,34 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from lesson15.checkpoint.encryption import Cipher, Keyring
 from lesson15.checkpoint.journal import read_journal
 from lesson15.checkpoint.layout import batch_lock
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.engine import feed
 from lesson15.engine.processor import BatchProcessor
 from lesson15.engine.writer import Writer
-from lesson15.errors import BatchLockedError, CatalogError, EmbeddingModelError, Lesson15Error, SourcesMissingError, StorageError
-from lesson15.events import Committed, DocSettled, DocStarted, Event, FaultInjected
+from lesson15.errors import (
+    BatchLockedError,
+    CatalogError,
+    EmbeddingModelError,
+    Lesson15Error,
+    SourcesMissingError,
+    StorageError,
+)
+from lesson15.events import (
+    AttemptFailed,
+    Committed,
+    DocRemoved,
+    DocSettled,
+    DocStarted,
+    Event,
+    FaultInjected,
+    LimitChanged,
+    Paused,
+    Unpaused,
+)
 from lesson15.models import BatchState, BatchStatus, DocStatus
-from lesson15.settings import Settings
 from lesson15.simulation import oracle
 from lesson15.stores.catalog import Catalog
 from lesson15.simulation.choices import Choices, Value
@@ -45,6 +63,7 @@ from lesson15.simulation.scenario import (
     SlowEmbedder,
     chances_of,
     fault_plan,
+    settings_of,
     slowness_of,
     tidy,
 )
@@ -53,6 +72,13 @@ from lesson15.simulation.world import Chances, Ended, World
 BATCH = "b"
 _SAID = (StorageError, EmbeddingModelError)
 """How a run may end when the system or the model is made to fail."""
+_EVENTS: dict[type[Event], str] = {
+    Paused: "the pause is on record",
+    Unpaused: "the end of the pause is on record",
+    DocRemoved: "{0.doc_id} is taken out",
+    AttemptFailed: "{0.doc_id} is tried again: {0.error}",
+    LimitChanged: "the limit is {0.limit} documents: {0.reason}",
+}
 _WITHOUT_FAULT = {"ParserCrashedError", "ParseTimeoutError"}
 """Parser processes are slow, and die, without being told to by a plan of faults."""
 
@@ -65,7 +91,7 @@ class Outcome:
         seed: of the universe.
         violation: the promise that was broken, None if none was.
         choices: the unusual decisions: with the seed, all that it takes to make it again.
-        story: what happened, as (life, seconds, actor, text).
+        story: what happened, as (life, seconds, actor or "", text).
         journal: the journal at the end.
         crashes: how many lives were cut off.
         points: how often somebody else could have gone on.
@@ -149,6 +175,8 @@ class Universe:
         self._interleaved = interleaved
         self._state = folder / "state"
         self._scenario = Scenario.of(choices)
+        self._settings = settings_of(self._scenario)
+        self._keys = Keyring.of(self._settings)
         self._docs = Documents(folder / "docs", choices, self._scenario.documents)
         self._now = 0.0
         self._points = self._crashes = 0
@@ -203,9 +231,7 @@ class Universe:
         self._life += 1
         self._choices.era = f"life {self._life}: "
         chances = Chances(0.0, 0.0) if is_calm else chances_of(self._choices)
-        world = self._world = self._new_world(
-            replace(chances, interleaved=self._interleaved)
-        )
+        world = self._world = self._new_world(replace(chances, interleaved=self._interleaved))
         world.on_kill = lambda: self._die(is_power_cut=False)
         self._wreck = None
         self._disk.begin(world, 0.0 if is_calm else slowness_of(self._choices))
@@ -300,15 +326,11 @@ class Universe:
             state_dir=self._state,
             embedder=self.make_embedder(scenario.threads),
             store="faiss",
-            settings=Settings(
-                retry_delay=0.5, parse_timeout=scenario.parse_timeout, embed_timeout=60, step_timeout=60,
-                parser_processes=scenario.parsers, embed_batch_chunks=scenario.batch_chunks,
-                outage_patience=120, max_retry_after=5, breaker_failures=2,
-            ),
+            settings=self._settings,
             fs=self._disk,
             steps=steps,
             faults=plan,
-        )  # fmt: skip
+        )
         processor.writer_callbacks.append(self._check_recovered)
         processor.listeners.append(self._listen)
         self._started, self._struck, self._unacknowledged = set(), set(), 0
@@ -322,7 +344,8 @@ class Universe:
     def _let_others_act(self, processor: BatchProcessor) -> None:
         """Threads that pause, go on, cancel and look while the engine works."""
         acts_by_name = {
-            "pause": self._pause, "cancel": self._cancel, "look": self._look, "rival": self._rival
+            "pause": (self._pause, "operator"), "cancel": (self._cancel, "operator"),
+            "look": (self._look, "reader"), "rival": (self._rival, "rival"),
         }  # fmt: skip
         acts = [
             self._choices.decide("act", lambda draw: draw.choice(list(acts_by_name)), "")
@@ -330,21 +353,20 @@ class Universe:
         ]
         for act in filter(None, acts):
             wait = self._choices.decide("wait", _draw_wait, 0.05)
-            threading.Thread(
-                target=acts_by_name[act], args=(processor, wait), name=f"who may {act}"
-            ).start()
+            work, name = acts_by_name[act]
+            threading.Thread(target=work, args=(processor, wait), name=name).start()
 
     def _pause(self, processor: BatchProcessor, wait: float) -> None:
         time.sleep(wait)
-        self._note("pauses the batch")
+        self._world.act("pauses the batch")
         processor.pause()
         time.sleep(self._choices.decide("length of a pause", _draw_wait, 0.01))
-        self._note("lets the batch go on")
+        self._world.act("lets the batch go on")
         processor.unpause()
 
     def _cancel(self, processor: BatchProcessor, wait: float) -> None:
         time.sleep(wait)
-        self._note("cancels the batch")
+        self._world.act("cancels the batch")
         processor.cancel()
 
     def _rival(self, processor: BatchProcessor, wait: float) -> None:
@@ -358,7 +380,7 @@ class Universe:
                 if BATCH in processor.active_batches:
                     self._fail("another process gets the lock of the batch while it is worked on")
         except BatchLockedError:
-            self._note("finds the batch locked")
+            self._world.act("finds the batch locked")
 
     def _look(self, processor: BatchProcessor, wait: float) -> None:
         """Read the batch while it is worked on: it must be as of one commit."""
@@ -368,25 +390,28 @@ class Universe:
             return
         least = self._promised
         try:
-            state = manager.open(BATCH).state
+            batch = manager.open(BATCH)
+            state = batch.state
         except Lesson15Error as error:
             self._fail(f"a reader beside the engine gets {type(error).__name__}: {error}")
         seen = state.processed_docs, state.failed_docs, state.skipped_docs, state.chunks
         journal = self._disk.written(f"{BATCH}/journal.log")
-        if seen not in (found := self._counts_of_commits(journal, least)):
+        if seen not in (found := self._counts_of_commits(journal, least, batch.cipher)):
             self._fail(f"a reader sees the counts {seen}; those of commits are {found}")
         with suppress(CatalogError), closing(Catalog.snapshot(manager.open(BATCH))) as catalog:
             position = catalog.position
             if position.offset > manager.open(BATCH).commit.journal_bytes:
                 self._fail("a reader sees in the catalogue what is not committed")
-        self._note(f"sees {seen[0]} documents done")
+        self._world.act(f"sees {seen[0]} documents done")
 
-    def _counts_of_commits(self, journal: bytes, least: int) -> list[tuple[int, ...]]:
+    def _counts_of_commits(
+        self, journal: bytes, least: int, cipher: Cipher | None
+    ) -> list[tuple[int, ...]]:
         copy = self._folder / "journal.copy"
         copy.write_bytes(journal[: journal.rfind(b"\n") + 1])
         state, number, counts = BatchState(BATCH), 0, [(0, 0, 0, 0)] if least <= 0 else []
         with suppress(StorageError):  # a torn tail
-            for _, event in read_journal(copy):
+            for _, event in read_journal(copy, cipher=cipher):
                 found = oracle.counts_of([event], state)
                 if isinstance(event, Committed):
                     number += 1
@@ -430,8 +455,8 @@ class Universe:
                 self._note(f"{event.doc_id} is {event.status.value}")
                 if self._unacknowledged > 2 * scenario.interval:
                     self._fail(f"{self._unacknowledged} documents wait for a commit")
-            case _:
-                self._note(f"the engine tells: {type(event).__name__}")
+            case Paused() | Unpaused() | DocRemoved() | AttemptFailed() | LimitChanged():
+                self._note(_EVENTS[type(event)].format(event))
 
     def _check_verdict(self, event: DocSettled) -> None:
         """A verdict is on the very bytes of the file, and a failure has a reason."""
@@ -460,7 +485,7 @@ class Universe:
         if self._death is not None and not self._death.startswith(journal):
             raise Violation("the journal is not what was written before the crash")
         self._death = None
-        events = oracle.events_of(files.folder.journal)
+        events = oracle.events_of(files.folder.journal, files.cipher)
         if number and not (isinstance(events[-1], Committed) and events[-1].number == number):
             raise Violation(f"the journal does not end with commit {number}")
         counts = oracle.counts_of(events, BatchState(BATCH))
@@ -484,15 +509,16 @@ class Universe:
         there = len(list(self._docs.root.iterdir()))
         if settled != there:
             raise Violation(f"the run has finished with {settled} of {there} documents")
-        stored = CheckpointManager(self._state).open(BATCH).state
+        stored = CheckpointManager(self._state, keyring=self._keys).open(BATCH).state
         if (stored.status, stored.processed_docs) != (status, report["processed_docs"]):
             raise Violation(f"the run is {status}, and its checkpoint says {stored.status}")
 
     def _judge(self) -> None:
         """The end: nothing lost, nothing twice, everything in agreement."""
         expected = oracle.sequential(self._docs.root, self._folder, self.make_embedder(1))
-        oracle.check_journal(oracle.events_of(self._state / BATCH / "journal.log"))
-        oracle.check_whole(self._state, BATCH, expected)
+        batch = CheckpointManager(self._state, keyring=self._keys).open(BATCH)
+        oracle.check_journal(oracle.events_of(batch.folder.journal, batch.cipher))
+        oracle.check_whole(batch, expected)
 
 
 def _draw_crash(generator: Random) -> str:

@@ -90,7 +90,7 @@ class World:
 
     Attributes:
         now: virtual seconds since the world began.
-        log: what happened, as (seconds, actor, text).
+        log: what happened, as (seconds, actor or "", text).
         failure: why nobody could go on, None if that did not happen.
         on_kill: called when the process is killed; it does not return.
         crash_at: the number of the point before which ``on_crash`` is called, 0 for none.
@@ -204,11 +204,11 @@ class World:
             other = next((each for each in self._ready if each.name == choice), None)
             if other is None:
                 return
-            self.note(f"stops before {place}, and {other.name} goes on", actor)
+            self.act(f"stops before {place}, and {other.name} goes on", actor)
             self._ready.append(actor)
             self._hand_over(actor, other)
         else:
-            self.note(f"is held back for {choice:.3g} s before {place}", actor)
+            self.act(f"is held back for {choice:.3g} s before {place}", actor)
             self._quiet_since = max(self._quiet_since, self.now + choice)
             self._sleep(actor, self.now + choice)
 
@@ -330,10 +330,14 @@ class World:
         """Note that something has come of it: the program is not stuck."""
         self._quiet_since = max(self._quiet_since, self.now)
 
-    def note(self, text: str, actor: Actor | None = None) -> None:
-        """Put ``text`` on record, of ``actor`` or of the one that calls."""
+    def note(self, text: str) -> None:
+        """Put on record what happened."""
+        self.log.append((self.now, "", text))
+
+    def act(self, text: str, actor: Actor | None = None) -> None:
+        """Put on record what ``actor``, or the one that calls, does: ``text`` begins with a verb."""
         actor = actor or self.actor()
-        self.log.append((self.now, actor.name if actor else "the world", text))
+        self.log.append((self.now, actor.name if actor else "", text))
 
     def stop(self) -> NoReturn:
         """End the world now: every actor ends at its next point."""
