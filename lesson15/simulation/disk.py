@@ -26,27 +26,24 @@ class SimulatedDisk:
     """A file system below ``root``; other actors may go on before each of its operations.
 
     Attributes:
-        operations: how many were begun since :meth:`begin`.
-        strike: called before each operation, to crash there.
+        root: where its files lie.
         slowness: how long a flush takes at most, in seconds.
     """
 
     def __init__(self, root: Path, world: World) -> None:
-        self._root = root
+        self.root = root
         self._world = world
         self._names: dict[str, Inode] = {}
         self._durable_names: dict[str, Inode] = {}
         self._pending_names: list[NameChange] = []
         self._open: set[int] = set()
-        self.operations = 0
-        self.strike: Callable[[], None] = lambda: None
         self.slowness = 0.0
         self._derived_before: Content = {}
 
     def begin(self, world: World, slowness: float) -> None:
         """Serve another life, in ``world``."""
         self._world = world
-        self.operations, self.slowness = 0, slowness
+        self.slowness = slowness
         self._derived_before = self._others()
         for descriptor in self._open:
             os.close(descriptor)
@@ -56,10 +53,8 @@ class SimulatedDisk:
         """An operation is about to be done."""
         if self._world.is_over:  # whoever still tidies up has no disk any more
             raise Ended
-        self.operations += 1
         self._world.progress()
-        self._world.point(what)
-        self.strike()
+        self._world.point(f"the disk's {what}")
 
     def flush(self, name: str) -> None:
         """Let the time pass that a flush of ``name`` takes."""
@@ -75,7 +70,7 @@ class SimulatedDisk:
 
     def name_of(self, path: Path) -> str:
         """How the model calls the file at ``path``."""
-        return path.relative_to(self._root).as_posix()
+        return path.relative_to(self.root).as_posix()
 
     def written(self, name: str) -> bytes:
         """What programs see of the file ``name``, flushed or not."""
@@ -210,21 +205,21 @@ class SimulatedDisk:
         """What is there and did not come through the port."""
         return {
             self.name_of(path): path.read_bytes()
-            for path in sorted(self._root.rglob("*"))
+            for path in sorted(self.root.rglob("*"))
             if path.is_file() and self.name_of(path) not in self._names
             and not path.name.endswith((".tmp", "lock", "-shm", "owner.json"))
         }  # fmt: skip
 
     def load(self, wreck: Wreck) -> None:
         """Come up with what is left."""
-        shutil.rmtree(self._root, ignore_errors=True)
-        self._root.mkdir(parents=True)
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir(parents=True)
         self._names = dict(wreck.names)
         self._durable_names = dict(wreck.durable_names)
         self._pending_names = list(wreck.pending_names)
         files = {name: inode.content for name, inode in self._names.items()}
         for name, data in {**wreck.derived, **files}.items():
-            path = self._root / name
+            path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
 

@@ -26,6 +26,9 @@ from lesson15.stores import open_store
 from lesson15.stores.catalog import Catalog
 
 
+Counts = tuple[int, int, int, int]
+
+
 class Violation(AssertionError):  # noqa: N818 - what was found, and no error of the simulation
     """The program broke a promise."""
 
@@ -173,8 +176,13 @@ def _check_verdict(
         raise Violation(f"{name} was done, and is done again though its file is the same")
 
 
-def counts_of(events: Iterable[Event], start: BatchState) -> tuple[int, int, int, int]:
-    """Documents done, failed and skipped, and chunks, of ``events`` folded."""
+def counts_of(events: Iterable[Event], start: BatchState) -> Counts:
+    """Those of ``start`` after ``events``, which are folded into it."""
     for event in events:
         fold(start, event)
-    return start.processed_docs, start.failed_docs, start.skipped_docs, start.chunks
+    return counts_in(start)
+
+
+def counts_in(state: BatchState) -> Counts:
+    """Documents done, failed and skipped, and chunks, of ``state``."""
+    return state.processed_docs, state.failed_docs, state.skipped_docs, state.chunks

@@ -115,7 +115,7 @@ def fault_plan(choices: Choices) -> FaultPlan | None:
     for _ in range(choices.number("faults", -2, 2)):
         at = choices.decide("fault", lambda draw: draw.randrange(1, len(_TROUBLE)), 0)
         point, kind = _TROUBLE[at]
-        nth = choices.decide("which call", lambda draw: draw.randint(1, 8), 1)
+        nth = choices.decide("which call", lambda draw: int(30 ** draw.random()), 1)
         rules.append(FaultRule(point=point, kind=kind, nth=nth, seconds=2.0))
     return FaultPlan(seed=choices.seed & 0xFFFF, rules=tuple(rules)) if rules else None
 

@@ -93,7 +93,7 @@ class World:
         log: what happened, as (seconds, actor or "", text).
         failure: why nobody could go on, None if that did not happen.
         on_kill: called when the process is killed; it does not return.
-        crash_at: the number of the point before which ``on_crash`` is called, 0 for none.
+        before: is told of each point, and may end the world there.
         pid: the id of the process.
     """
 
@@ -106,8 +106,7 @@ class World:
         self.failure: Exception | None = None
         self.is_over = False
         self.on_kill: Callable[[], NoReturn] = self.stop
-        self.crash_at = 0
-        self.on_crash: Callable[[], NoReturn] = self.stop
+        self.before: Callable[[str], None] | None = None
         self.points = 0
         self._quiet_since = 0.0
         self._actors: dict[int, Actor] = {}
@@ -115,6 +114,11 @@ class World:
         self._names: dict[str, int] = {}
         self._counts: dict[str, int] = {}
         self._main: Actor | None = None
+
+    @classmethod
+    def nowhere(cls) -> World:
+        """One that nothing happens in."""
+        return cls(Choices(0, {}))
 
     # --- who there is -------------------------------------------------------------------------
 
@@ -195,8 +199,8 @@ class World:
             self._fail(Stuck(f"{_MOST_POINTS} steps did not bring it to an end"))
         self.now += TICK
         actor.place = place
-        if self.points == self.crash_at:
-            self.on_crash()
+        if self.before is not None:
+            self.before(place)
         choice = self.choices.decide(actor.name, self._draw, 0)
         if choice == 0:
             return
@@ -209,7 +213,6 @@ class World:
             self._hand_over(actor, other)
         else:
             self.act(f"is held back for {choice:.3g} s before {place}", actor)
-            self._quiet_since = max(self._quiet_since, self.now + choice)
             self._sleep(actor, self.now + choice)
 
     def trace(self) -> None:
