@@ -28,12 +28,16 @@ Parse = Callable[[str, ParseOptions, dict[str, Any]], ParsedDocument]
 _PR_SET_PDEATHSIG = 1
 
 
-class Pipe(Protocol):
-    """What is needed of a pipe: one end reads, the other writes."""
+class Requests(Protocol):
+    """What requests are read from."""
 
     def read(self, size: int, /) -> bytes:
-        """``size`` bytes, fewer only at its end."""
+        """``size`` bytes, fewer only at the end."""
         ...
+
+
+class Replies(Protocol):
+    """What replies are written to."""
 
     def write(self, data: bytes, /) -> int:
         """Take ``data``."""
@@ -59,7 +63,7 @@ def serve(parse: Parse) -> None:
     work_off(parse, ParseOptions(**orjson.loads(options)), requests, replies)
 
 
-def work_off(parse: Parse, options: ParseOptions, requests: Pipe, replies: Pipe) -> None:
+def work_off(parse: Parse, options: ParseOptions, requests: Requests, replies: Replies) -> None:
     """Answer ``requests`` until that pipe is closed."""
     while header := requests.read(LENGTH.size):
         request = orjson.loads(requests.read(*LENGTH.unpack(header)))

@@ -12,6 +12,7 @@ import importlib
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ class _Replies:
 
 def _draw_seconds(generator: Random) -> float:
     """Most documents are parsed in no time, some take seconds."""
-    return round(0.001 * 10.0 ** (4 * generator.random() ** 3), 4)
+    return float(round(0.001 * 10.0 ** (4 * generator.random() ** 3), 4))
 
 
 class _Input(asyncio.WriteTransport):
@@ -190,7 +191,7 @@ class ChildTransport(asyncio.SubprocessTransport):
 
 def hash_of_process(self: asyncio.subprocess.Process) -> int:
     """Stands for the hash of a process, which is to be the same each time: they lie in sets."""
-    transport = self._transport  # type: ignore[attr-defined]  # noqa: SLF001
+    transport = self._transport  # type: ignore[attr-defined]
     return self.pid if isinstance(transport, ChildTransport) else object.__hash__(self)
 
 
@@ -221,11 +222,11 @@ def start_child(
             status = -signal.SIGKILL
             transport.actor.is_killed = False  # what follows is done by the system
         world.progress()
-        ends = [(transport.lose_pipes,), (transport.exited, status)]
+        ends: list[Callable[[], None]] = [transport.lose_pipes, partial(transport.exited, status)]
         if world.choices.happens("exits seen before the pipe breaks", 0.3):
             ends.reverse()
         for end in ends:
-            transport.tell_parent(*end)
+            transport.tell_parent(end)
 
     transport.actor = start_as(world, run, f"parser-{number}", transport.get_pid())
     protocol.connection_made(transport)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import TypeVar
+from typing import TypeVar, cast
 
 Value = int | float | str
 T = TypeVar("T", bound=Value)
@@ -55,7 +55,7 @@ class Choices:
             found = self._given.get(key, usual)
             if found == usual:
                 return usual
-            value = found  # type: ignore[assignment] - of the type that was drawn once
+            value = cast(T, found)  # of the type that was drawn once
         self.made[key] = value
         return value
 

@@ -64,10 +64,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _make_task(
         self,
         loop: asyncio.AbstractEventLoop,
-        work: Coroutine[Any, Any, Any],
+        work: Any,
         context: Context | None = None,
         **options: Any,
-    ) -> _Task:
+    ) -> Any:
         if self._world.is_over:
             work.close()
             raise Ended
@@ -83,7 +83,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Virtual seconds."""
         return self._world.now
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
         """As every loop's; the call may be late."""
@@ -127,7 +127,7 @@ def _draw_lateness(generator: Random) -> float:
 
 
 def run_in_world(world: World, program: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """What ``program()`` comes to, run on an event loop of ``world``, all of whose threads end then.
+    """What ``program()`` comes to, on an event loop of ``world``, whose threads all end then.
 
     Raises:
         Ended: the world was stopped.
@@ -151,13 +151,13 @@ def _put_away(loop: SimulatedLoop) -> None:
     """Close what is still under way, now that the world is over: none of it can do anything."""
     loop.set_exception_handler(lambda _loop, _context: None)
     tasks = [task for task in asyncio.all_tasks(loop) if isinstance(task, _Task)]
-    asyncio._set_running_loop(loop)  # noqa: SLF001 - which refuses whatever is begun now
+    asyncio._set_running_loop(loop)
     try:
         for task in sorted(tasks, key=hash):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
             task.own_context.run(_end, task.get_coro())
     finally:
-        asyncio._set_running_loop(None)  # noqa: SLF001
+        asyncio._set_running_loop(None)
     loop.close()
 
 

@@ -25,7 +25,6 @@ from lesson15.models import BatchState, BatchStatus, DocStatus
 from lesson15.stores import open_store
 from lesson15.stores.catalog import Catalog
 
-
 Counts = tuple[int, int, int, int]
 
 

@@ -64,7 +64,7 @@ def replaced(world: World, folder: str) -> Iterator[None]:
         yield
     finally:
         primitives.leave()
-        fault_clock._clocks.clear()  # noqa: SLF001 - of runs that were cut off
+        fault_clock._clocks.clear()
         for owner, name, old in reversed(undo):
             if old is _ABSENT:
                 delattr(owner, name)
@@ -98,7 +98,7 @@ def _replacements(world: World, folder: str) -> Iterator[tuple[Any, str, Any]]:
     yield threading.Thread, "is_alive", primitives.is_alive
     yield threading.Thread, "__hash__", primitives.hash_of
     yield asyncio.subprocess.Process, "__hash__", hash_of_process
-    yield queue, "SimpleQueue", queue._PySimpleQueue  # type: ignore[attr-defined]  # noqa: SLF001
+    yield queue, "SimpleQueue", queue._PySimpleQueue  # type: ignore[attr-defined]
     yield concurrent.futures.thread, "_global_shutdown_lock", primitives.Lock()
     yield sqlite3, "connect", _connect(sqlite3.connect)
     yield time, "time", _for_actors(time.time, lambda world: EPOCH + world.now)

@@ -106,7 +106,7 @@ class _Flag:
 
 def start_for_real(thread: threading.Thread) -> None:
     """Start ``thread`` whatever world there is."""
-    thread._started = _Flag()  # type: ignore[attr-defined] - so that nobody waits in the world
+    setattr(thread, "_started", _Flag())  # noqa: B010 - so that nobody waits in the world
     _start(thread)
 
 

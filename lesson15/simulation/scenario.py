@@ -1,4 +1,4 @@
-"""What happens in a universe, apart from who runs when: documents, settings, trouble from outside."""
+"""What a universe is made of, apart from who runs when: documents, settings, trouble."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from random import Random
 import numpy as np
 from pydantic import SecretStr
 
-from lesson15.embedding import HashingEmbedder
 from lesson15.embedding.base import Vectors
+from lesson15.embedding.hashing import HashingEmbedder
 from lesson15.faults import FaultPlan
 from lesson15.faults.plan import FaultRule
 from lesson15.faults.points import FaultKind, FaultPoint
@@ -211,7 +211,7 @@ class SlowEmbedder(HashingEmbedder):
 
 
 def _draw_seconds(generator: Random) -> float:
-    return round(0.01 * 10.0 ** generator.uniform(0, 2), 4)
+    return float(round(0.01 * 10.0 ** generator.uniform(0, 2), 4))
 
 
 def tidy(chunks: Sequence[Chunk]) -> list[Chunk]:

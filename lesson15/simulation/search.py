@@ -20,7 +20,7 @@ SEED_VARIABLE = "LESSON15_UNIVERSE_SEED"
 
 @dataclass
 class Progress:
-    """What was run so far; ``seconds`` are real ones, ``virtual_seconds`` those of the universes."""
+    """What was run so far; ``virtual_seconds`` are those of the universes."""
 
     universes: int = 0
     crashes: int = 0

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 
-import lesson15
 from lesson15.errors import UsageError
 from lesson15.simulation.choices import Value
 from lesson15.simulation.universe import Outcome
@@ -61,7 +60,6 @@ def save(outcome: Outcome, path: Path) -> None:
     """Write what makes the universe again; raises OSError."""
     content = {
         "lesson15_universe": _FORMAT,
-        "lesson15": lesson15.__version__,
         "seed": outcome.seed,
         "violation": outcome.violation,
         "choices": outcome.choices,

@@ -2,8 +2,8 @@
 
 A life is one run of the engine in a world of its own. It ends by itself, by a cancellation, by a
 fault, or because the power goes or the process is killed at a moment that the seed picks. The next
-life resumes on the disk that is left. The last one is calm: then the batch must be what one document
-after the other makes of the files.
+life resumes on the disk that is left. The last one is calm: then the batch must be what comes of
+the files one after the other.
 """
 
 from __future__ import annotations
@@ -213,14 +213,14 @@ class Universe:
         if not is_calm:
             self._plan_crash(choices.decide("crash", _draw_crash, ""))
         with replaced(world, str(self._folder)):
-            usual, feed._SLICE = feed._SLICE, self._scenario.slice  # noqa: SLF001
+            usual, feed._SLICE = feed._SLICE, self._scenario.slice
             try:
                 with suppress(Ended):
                     run_in_world(world, lambda: self._main(is_calm=is_calm))
             except Violation as found:
                 world.failure = world.failure or found
             finally:
-                feed._SLICE = usual  # noqa: SLF001
+                feed._SLICE = usual
                 self._now, self._points = world.now + 1.0, self._points + world.points
                 self._story += [(self._life, *entry) for entry in world.log]
         if world.failure is not None:

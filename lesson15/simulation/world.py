@@ -20,7 +20,7 @@ from random import Random
 from types import FrameType
 from typing import Any, NoReturn
 
-from lesson15.simulation.choices import Choices
+from lesson15.simulation.choices import Choices, Value
 
 EPOCH = 1_700_000_000.0
 """The wall clock when a world begins, in seconds since 1970."""
@@ -31,11 +31,11 @@ _REAL_PATIENCE = 120.0
 _TRACED = re.compile(r"/lesson15/(engine|checkpoint|stores|embedding|recovery|progress)\b")
 
 
-class Ended(BaseException):  # noqa: N818 - not an error: it ends a thread of a world that is over
+class Ended(BaseException):
     """The world is over. Not an Exception, so that nothing of the program handles it."""
 
 
-class Killed(BaseException):  # noqa: N818 - as above
+class Killed(BaseException):
     """The process that the actor stands for was killed."""
 
 
@@ -201,7 +201,7 @@ class World:
         actor.place = place
         if self.before is not None:
             self.before(place)
-        choice = self.choices.decide(actor.name, self._draw, 0)
+        choice: Value = self.choices.decide(actor.name, self._draw, 0)
         if choice == 0:
             return
         if isinstance(choice, str):
@@ -230,7 +230,7 @@ class World:
             self.point(f"line {frame.f_lineno} of {frame.f_code.co_qualname}")
         return self._on_line
 
-    def _draw(self, generator: Random) -> int | float | str:
+    def _draw(self, generator: Random) -> Any:
         chances, drawn = self.chances, generator.random()
         if drawn < chances.hold:
             longest = chances.longest
@@ -338,7 +338,7 @@ class World:
         self.log.append((self.now, "", text))
 
     def act(self, text: str, actor: Actor | None = None) -> None:
-        """Put on record what ``actor``, or the one that calls, does: ``text`` begins with a verb."""
+        """Put on record what ``actor``, or the calling one, does; ``text`` begins with a verb."""
         actor = actor or self.actor()
         self.log.append((self.now, actor.name if actor else "", text))
 
@@ -367,10 +367,10 @@ class World:
         self.wake(actor)
         try:
             other = self._next(actor)
-        except Ended:
-            other = self._main  # type: ignore[assignment] - as above
-        else:
             self._ready.remove(other)
+        except Ended:
+            assert self._main is not None  # noqa: S101 - as above
+            other = self._main
         del self._actors[get_ident()]
         other.baton.release()
 

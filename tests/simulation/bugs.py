@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -21,7 +21,7 @@ from lesson15.checkpoint.segment import SegmentWriter
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.documents import isolation
 from lesson15.documents.isolation import ParserPool
-from lesson15.embedding import batcher, breaker
+from lesson15.embedding import batcher
 from lesson15.embedding.threads import DaemonThreads
 from lesson15.engine import feed, processor, run, writer
 from lesson15.engine.concurrency import AdaptiveLimit
@@ -31,6 +31,7 @@ from lesson15.engine.work import SourceDocument
 from lesson15.engine.writer import Writer
 from lesson15.errors import ParseTimeoutError
 from lesson15.models import BatchStatus
+from lesson15.simulation.scenario import SlowEmbedder
 from lesson15.stores.catalog import Catalog
 
 Patch = pytest.MonkeyPatch
@@ -132,20 +133,6 @@ def a_row_is_taken_before_the_wait(patch: Patch) -> None:
 
     original = Writer.settle
     patch.setattr(Writer, "settle", settle)
-
-
-@bug
-def the_writer_goes_on_after_a_commit_that_failed(patch: Patch) -> None:
-    def write(self: Any, cut: Cut) -> None:
-        try:
-            self.files.write(cut)
-            self.catalog.apply(cut.events, cut.commit.position)
-        except OSError:
-            raise
-        except Exception:
-            return
-
-    patch.setattr(Writer, "write", write)
 
 
 @bug
@@ -492,14 +479,45 @@ def a_dead_parser_keeps_its_place(patch: Patch) -> None:
 
 
 @bug
-def the_breaker_does_not_close(patch: Patch) -> None:
-    async def wait(self: Any, error: Exception) -> None:
-        outage = self._outage
-        await original(self, error)
-        self._outage = outage
+def the_end_of_a_call_begins_no_other(patch: Patch) -> None:
+    """A lost wake-up: chunks wait until another document comes."""
 
-    original = breaker.Breaker._wait_until_back
-    patch.setattr(breaker.Breaker, "_wait_until_back", wait)
+    def end(self: Any, call: Any) -> None:
+        self._calls.discard(call)
+
+    patch.setattr(batcher.MicroBatcher, "_end_call", end)
+
+
+@bug
+def a_failed_call_holds_its_place(patch: Patch) -> None:
+    """A thread that was given up is still counted."""
+
+    async def call(self: Any, taken: Any) -> None:
+        results = await self._model.run([chunk.text for chunk in taken])
+        if any(isinstance(result, Exception) for result in results):
+            self._calls.add(asyncio.create_task(asyncio.sleep(1e9)))
+        for chunk, result in zip(taken, results, strict=True):
+            if isinstance(result, Exception):
+                chunk.document.fail(result)
+            else:
+                chunk.document.fill(chunk.number, result)
+
+    patch.setattr(batcher.MicroBatcher, "_call", call)
+
+
+@bug
+def the_cache_of_an_embedder_is_filled_without_a_lock(patch: Patch) -> None:
+    """A plugin: what is checked is no longer so when it is acted on."""
+
+    def embed(self: Any, texts: Any) -> Any:
+        self.scratch = list(texts)
+        result = original(self, texts)
+        if self.scratch != list(texts) and len(self.scratch) == len(texts):
+            return original(self, self.scratch)
+        return result
+
+    original = SlowEmbedder.embed
+    patch.setattr(SlowEmbedder, "embed", embed)
 
 
 @bug
