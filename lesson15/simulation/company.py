@@ -27,7 +27,11 @@ _MOST_ACTS = 3
 
 
 class Company:
-    """Threads that act on ``batch_id`` of ``processor`` in one life, at moments of the seed."""
+    """Threads that act on ``batch_id`` of ``processor`` in one life, at moments of the seed.
+
+    Attributes:
+        had_lock: whether a rival held the lock of the batch, for however long.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class Company:
         self._promises = promises
         self._disk = disk
         self._batch_id = batch_id
+        self.had_lock = False
 
     def begin(self) -> None:
         """Start whoever acts in this life."""
@@ -79,6 +84,7 @@ class Company:
             return
         try:
             with batch_lock(folder):
+                self.had_lock = True
                 if self._batch_id in self._processor.active_batches:
                     self._promises.fail("a rival gets the lock of the batch while it is worked on")
         except BatchLockedError:

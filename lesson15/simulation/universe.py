@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -25,6 +25,7 @@ from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.engine import feed
 from lesson15.engine.processor import BatchProcessor
 from lesson15.errors import (
+    BatchLockedError,
     EmbeddingModelError,
     Lesson15Error,
     SourcesMissingError,
@@ -129,16 +130,21 @@ def _folder(seed: int) -> Iterator[Path]:
     place = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
     place = place / f"lesson15-universes-{os.getuid()}"
     place.mkdir(mode=0o700, exist_ok=True)
-    with (place / f"{seed}.lock").open("w") as lock:
-        flock(lock, LOCK_EX)
-        root = place / str(seed)
+    root, lock = place / str(seed), place / f"{seed}.lock"
+    with ExitStack() as stack:
+        while True:  # another process may have removed the file that this one waited for
+            file = stack.enter_context(lock.open("w"))
+            flock(file, LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                    break
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir()
         try:
             yield root
         finally:
             shutil.rmtree(root, ignore_errors=True)
-            Path(lock.name).unlink(missing_ok=True)
+            lock.unlink()
 
 
 class Universe:
@@ -265,15 +271,17 @@ class Universe:
         is_there = processor.checkpoint_manager.folder(BATCH).has_batch
         if not is_there and promises.promised >= 0:
             raise Violation(f"commit {promises.promised} was promised, and there is no batch")
+        company = Company(world, self._choices, processor, promises, self._disk, BATCH)
         if not is_calm:
-            Company(world, self._choices, processor, promises, self._disk, BATCH).begin()
+            company.begin()
         world.note(f"the engine {'resumes' if is_there else 'begins'} the batch")
         try:
             report = await self._process(processor, is_there=is_there)
         except Violation:
             raise
         except Exception as error:
-            if plan is None or not isinstance(error, _SAID):
+            is_locked_out = isinstance(error, BatchLockedError) and company.had_lock
+            if not is_locked_out and (plan is None or not isinstance(error, _SAID)):
                 raise Violation(f"the run ends with {type(error).__name__}: {error}") from error
             world.note(f"the run ends with {type(error).__name__}")
             return

@@ -36,6 +36,8 @@ from lesson15.stores.catalog import Catalog
 
 Patch = pytest.MonkeyPatch
 BUGS: dict[str, Callable[[Patch], None]] = {}
+RARE: set[str] = set()
+"""Those that more seeds than a test can run are needed for."""
 
 
 def bug(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
