@@ -10,16 +10,43 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 from lesson15.checkpoint.filesystem import AppendFile
-from lesson15.crashlab.disk import Content, Inode, NameChange
 from lesson15.simulation.choices import Choices
 from lesson15.simulation.world import Ended, World
 
+Content = dict[str, bytes]
+"""Files: path below the root -> bytes."""
 _CATALOG = "catalog.sqlite"
+
+
+@dataclass(eq=False)
+class _Inode:
+    """A file's bytes that are sure to survive, and the writes since."""
+
+    durable: bytes = b""
+    pending: list[bytes] = field(default_factory=list)
+
+    @property
+    def content(self) -> bytes:
+        return self.durable + b"".join(self.pending)
+
+
+@dataclass(frozen=True)
+class _NameChange:
+    """``target`` is now ``inode``, and ``source``, if any, is gone."""
+
+    target: str
+    inode: _Inode
+    source: str | None = None
+
+    def apply(self, names: dict[str, _Inode]) -> None:
+        if self.source is not None:
+            names.pop(self.source, None)
+        names[self.target] = self.inode
 
 
 class SimulatedDisk:
@@ -33,9 +60,9 @@ class SimulatedDisk:
     def __init__(self, root: Path, world: World) -> None:
         self.root = root
         self._world = world
-        self._names: dict[str, Inode] = {}
-        self._durable_names: dict[str, Inode] = {}
-        self._pending_names: list[NameChange] = []
+        self._names: dict[str, _Inode] = {}
+        self._durable_names: dict[str, _Inode] = {}
+        self._pending_names: list[_NameChange] = []
         self._open: set[int] = set()
         self.slowness = 0.0
         self._derived_before: Content = {}
@@ -88,14 +115,14 @@ class SimulatedDisk:
         name = self.name_of(path)
         self.step(f"opening {path.name}")
         if name not in self._names:
-            self._change(NameChange(name, Inode()))
+            self._change(_NameChange(name, _Inode()))
         return _File(self, name, self._names[name], self._descriptor(path, os.O_APPEND))
 
     def create(self, path: Path) -> AppendFile:
         """Open ``path`` as a new, empty file, whatever was there before."""
         name = self.name_of(path)
         self.step(f"creating {path.name}")
-        self._change(NameChange(name, Inode()))
+        self._change(_NameChange(name, _Inode()))
         path.unlink(missing_ok=True)
         return _File(self, name, self._names[name], self._descriptor(path, os.O_EXCL))
 
@@ -104,7 +131,7 @@ class SimulatedDisk:
         self.step(f"renaming {source.name} to {target.name}")
         source.replace(target)
         name = self.name_of(source)
-        self._change(NameChange(self.name_of(target), self._names[name], name))
+        self._change(_NameChange(self.name_of(target), self._names[name], name))
 
     def fsync_folder(self, path: Path) -> None:
         """Make the entries of ``path`` durable."""
@@ -126,7 +153,7 @@ class SimulatedDisk:
         inode = self._names[self.name_of(path)]
         inode.durable, inode.pending = inode.content[:size], []
 
-    def _change(self, change: NameChange) -> None:
+    def _change(self, change: _NameChange) -> None:
         change.apply(self._names)
         self._pending_names.append(change)
 
@@ -155,7 +182,7 @@ class SimulatedDisk:
             else:
                 change.apply(names)
         content = {name: self._fate(name, inode, choices, note) for name, inode in names.items()}
-        files = {name: Inode(data) for name, data in content.items()}
+        files = {name: _Inode(data) for name, data in content.items()}
         return Wreck(files, files, [], self._derived(choices, note))
 
     def kill(self) -> Wreck:
@@ -163,7 +190,7 @@ class SimulatedDisk:
         return Wreck(self._names, self._durable_names, self._pending_names, self._others())
 
     def _fate(
-        self, name: str, inode: Inode, choices: Choices, note: Callable[[str], None]
+        self, name: str, inode: _Inode, choices: Choices, note: Callable[[str], None]
     ) -> bytes:
         if not inode.pending:
             return inode.durable
@@ -228,16 +255,16 @@ class SimulatedDisk:
 class Wreck:
     """What a crash leaves of a disk."""
 
-    names: dict[str, Inode]
-    durable_names: dict[str, Inode]
-    pending_names: list[NameChange]
+    names: dict[str, _Inode]
+    durable_names: dict[str, _Inode]
+    pending_names: list[_NameChange]
     derived: Content
 
 
 class _File:
     """A file open for appending."""
 
-    def __init__(self, disk: SimulatedDisk, name: str, inode: Inode, descriptor: int) -> None:
+    def __init__(self, disk: SimulatedDisk, name: str, inode: _Inode, descriptor: int) -> None:
         self._disk = disk
         self._name = name.rpartition("/")[2]
         self._inode = inode
