@@ -30,7 +30,7 @@ class Company:
     """Threads that act on ``batch_id`` of ``processor`` in one life, at moments of the seed.
 
     Attributes:
-        had_lock: whether a rival held the lock of the batch, for however long.
+        has_rival: whether a rival may have held the lock of the batch, for however long.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Company:
         self._promises = promises
         self._disk = disk
         self._batch_id = batch_id
-        self.had_lock = False
+        self.has_rival = False
 
     def begin(self) -> None:
         """Start whoever acts in this life."""
@@ -82,9 +82,9 @@ class Company:
         folder = self._processor.checkpoint_manager.folder(self._batch_id)
         if not folder.has_batch:
             return
+        self.has_rival = True  # before it has the lock: it may be held back with it
         try:
             with batch_lock(folder):
-                self.had_lock = True
                 if self._batch_id in self._processor.active_batches:
                     self._promises.fail("a rival gets the lock of the batch while it is worked on")
         except BatchLockedError:

@@ -280,7 +280,7 @@ class Universe:
         except Violation:
             raise
         except Exception as error:
-            is_locked_out = isinstance(error, BatchLockedError) and company.had_lock
+            is_locked_out = isinstance(error, BatchLockedError) and company.has_rival
             if not is_locked_out and (plan is None or not isinstance(error, _SAID)):
                 raise Violation(f"the run ends with {type(error).__name__}: {error}") from error
             world.note(f"the run ends with {type(error).__name__}")

@@ -17,6 +17,3 @@ def test_the_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Broken: the index is not that of the documents: with other vectors" in story
 
 
-def test_every_promise_of_the_page_is_checked_somewhere() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    assert "PLACEHOLDER" not in text

@@ -27,7 +27,8 @@ import hashlib, sys
 from lesson15.simulation import run_universe
 for seed in map(int, sys.argv[1:]):
     outcome = run_universe(seed)
-    print(hashlib.sha256(repr((outcome.story, outcome.choices)).encode() + outcome.journal).hexdigest())
+    told = repr((outcome.story, outcome.choices)).encode()
+    print(hashlib.sha256(told + outcome.journal).hexdigest())
 """
 
 
