@@ -195,23 +195,27 @@ class SlowEmbedder(HashingEmbedder):
     def __init__(self, threads: int = 1) -> None:
         super().__init__(DIMENSIONS)
         self.threads = threads
-        self.calls = 0
+        world = present_world()
+        self._longest = 0.0
+        if world is not None:
+            self._longest = world.choices.decide(
+                "slow model", lambda draw: draw.choice([0.001, 0.001, 0.1, 1.0]), 0.001
+            )
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """As the hashing embedder's."""
-        self.calls += 1
         world = present_world()
         if world is not None:
             world.progress()
             world.point("computing vectors")
-            world.sleep(world.choices.decide("time of a call", _draw_seconds, 0.01))
+            world.sleep(self._longest * world.choices.decide("time of a call", _draw_share, 1.0))
         vectors = super().embed(texts)
         assert np.isfinite(vectors).all()  # noqa: S101 - a bug of this embedder is none of the engine
         return vectors
 
 
-def _draw_seconds(generator: Random) -> float:
-    return float(round(0.01 * 10.0 ** generator.uniform(0, 2), 4))
+def _draw_share(generator: Random) -> float:
+    return float(round(10.0 ** generator.uniform(-2, 0), 4))
 
 
 def tidy(chunks: Sequence[Chunk]) -> list[Chunk]:

@@ -15,5 +15,3 @@ def test_the_example(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(example, str(PAGE), "exec"), {"__name__": "example"})
     story = capsys.readouterr().out
     assert "Broken: the index is not that of the documents: with other vectors" in story
-
-
