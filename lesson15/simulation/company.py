@@ -108,6 +108,13 @@ class Company:
             position = catalog.position
             if position.offset > manager.open(self._batch_id).commit.journal_bytes:
                 promises.fail("a reader sees in the catalogue what is not committed")
+            events = [event for _, event in read_journal(
+                batch.folder.journal, stop=position, cipher=batch.cipher
+            )]  # fmt: skip
+            live = oracle.live_documents(events)
+            verdicts = {event.doc_id: event.status for event in catalog.scan()}
+            if verdicts != {name: event.status for name, event in live.items()}:
+                promises.fail("a reader sees a part of a commit in the catalogue")
         self._world.act(f"sees {seen[0]} documents done")
 
     def _counts_of_commits(self, least: int, cipher: Cipher | None) -> list[oracle.Counts]:

@@ -82,10 +82,10 @@ class Scenario:
         """That of the seed; the usual numbers are the smallest."""
         number, happens = choices.number, choices.happens
         return cls(
-            documents=number("documents", 1, 9),
+            documents=number("documents", 1, 10),
             lives=number("lives", 1, 3),
             max_concurrent=number("workers", 1, 5),
-            interval=number("interval", 1, 4),
+            interval=choices.decide("interval", lambda draw: draw.choice([1, 1, 2, 4]), 1),
             parsers=number("parsers", 1, 3),
             batch_chunks=number("chunks in a call", 1, 6),
             threads=number("threads of the embedder", 1, 3),
