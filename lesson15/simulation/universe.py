@@ -106,6 +106,7 @@ def run_universe(
 
     def target() -> None:
         try:
+            _stay_on_one_processor()
             with _folder(seed) as folder:
                 universe = Universe(
                     folder, Choices(seed, choices), make_embedder, steps, interleaved=interleaved
@@ -121,6 +122,13 @@ def run_universe(
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     return outcome[0]
+
+
+def _stay_on_one_processor() -> None:
+    """Keep the calling thread, and those that it starts, on one: handing over is twice as fast."""
+    if hasattr(os, "sched_setaffinity"):
+        processors = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {processors[os.getpid() % len(processors)]})
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,16 +12,21 @@ from lesson15.simulation import Outcome, load, run_universe, save, search, shrin
 from lesson15.simulation.choices import Value
 from lesson15.simulation.shrink import kind_of
 from tests.simulation.bugs import BUGS, RARE
+from tests.simulation.find import SEEDS
 
 WITHIN = 300
 """Seeds in which each bug must be found, from 1 on."""
+FOUND_AT: dict[str, int] = json.loads(SEEDS.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", [name for name in BUGS if name not in RARE])
 def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the seed where it was found last; the engine has changed if it is found at another."""
     BUGS[name](monkeypatch)
-    found = search(range(1, WITHIN + 1), shrinks=False)
+    found = search([FOUND_AT[name], *range(1, WITHIN + 1)], shrinks=False)
     assert found is not None
+    if found.first.seed != FOUND_AT[name]:
+        print(f"found at seed {found.first.seed}: run `python -m tests.simulation.find`")
 
 
 def test_enough_bugs_are_asked_for() -> None:
