@@ -1,7 +1,8 @@
 """From a universe that breaks a promise to the smallest one that breaks it too.
 
 Delta debugging (Zeller and Hildebrandt, 2002) over the unusual decisions: halves, quarters and so
-on are taken away for as long as the same promise is broken. Then numbers are made smaller.
+on are taken away for as long as the same promise is broken. Then numbers are made smaller, and
+lives are left out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from lesson15.simulation.choices import Value
 from lesson15.simulation.universe import Outcome
 
 _DETAIL = re.compile(r"[^\s:]*[\d/][^\s:]*")
+_LIFE = re.compile(r"^life (\d+):")
+_LIVES = "lives 1"
 _MOST_RUNS = 400
 Run = Callable[[int, Mapping[str, Value]], Outcome]
 
@@ -33,7 +36,7 @@ def shrink(outcome: Outcome, run: Run, most_runs: int = _MOST_RUNS) -> Outcome:
     if outcome.violation is None:
         return outcome
     search = _Search(outcome, run, most_runs)
-    while search.take_away() | search.lower():
+    while search.take_away() | search.lower() | search.live_less():
         pass
     return search.best
 
@@ -72,6 +75,24 @@ class _Search:
             if size == 1:
                 return len(self.best.choices) < before
             size //= 2
+
+    def live_less(self) -> bool:
+        """Leave lives out; whether one could be."""
+        lives = int(self.best.choices.get(_LIVES, 1))
+        for gone in range(1, lives):
+
+            def earlier(found: re.Match[str], gone: int = gone) -> str:
+                number = int(found[1])
+                return f"life {number - (number > gone)}:"
+
+            kept = {
+                _LIFE.sub(earlier, key): value
+                for key, value in self.best.choices.items()
+                if not key.startswith(f"life {gone}:")
+            }
+            if self._breaks({**kept, _LIVES: lives - 1}):
+                return True
+        return False
 
     def lower(self) -> bool:
         """Make whole numbers smaller; whether one could be."""

@@ -36,12 +36,6 @@ from lesson15.stores.catalog import Catalog
 
 Patch = pytest.MonkeyPatch
 BUGS: dict[str, Callable[[Patch], None]] = {}
-RARE = {
-    "a pause begins a third commit",
-    "the cut is made in the thread",
-    "a second commit is written after one that failed",
-}
-"""Those that more seeds than a test can run are needed for."""
 
 
 def bug(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
