@@ -133,6 +133,7 @@ class ChildTransport(asyncio.SubprocessTransport):
         self.requests = _Requests(world)
         self._pipes: dict[int, Any] = {0: _Input(self.requests), 1: _Output()}
         self.actor: Any = None
+        self.is_dead = False
 
     def get_pid(self) -> int:
         """The id of the process."""
@@ -148,7 +149,7 @@ class ChildTransport(asyncio.SubprocessTransport):
 
     def kill(self) -> None:
         """End the child; its parent learns of it later."""
-        if self._status is None:
+        if not self.is_dead:
             self._world.kill(self.actor)
 
     def send_signal(self, signal: int) -> None:  # noqa: ARG002 - every one of them ends it
@@ -220,7 +221,8 @@ def start_child(
             status = 0
         except Killed:
             status = -signal.SIGKILL
-            transport.actor.is_killed = False  # what follows is done by the system
+        transport.is_dead = True
+        transport.actor.is_killed = False  # what follows is done by the system
         world.progress()
         ends: list[Callable[[], None]] = [transport.lose_pipes, partial(transport.exited, status)]
         if world.choices.happens("exits seen before the pipe breaks", 0.3):

@@ -38,13 +38,14 @@ def test_a_bug_is_shrunk_to_a_story_and_a_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with monkeypatch.context() as patch:
-        BUGS["all who wait go on when one commit has ended"](patch)
-        found = search(range(1, WITHIN))
+        name = "the segment is flushed after the checkpoint"
+        BUGS[name](patch)
+        found = search([FOUND_AT[name], *range(1, WITHIN)])
         assert found is not None
         assert found.smallest.violation is not None
         assert len(found.smallest.choices) < len(found.first.choices) / 3
         story = tell(found.smallest)
-        assert "waits" in story
+        assert "before the disk's" in story
         assert story.endswith(f"Broken: {found.smallest.violation}")
         save(found.smallest, tmp_path / "bug.json")
         assert run_universe(*load(tmp_path / "bug.json")).violation == found.smallest.violation
