@@ -53,6 +53,8 @@ from lesson15.simulation.scenario import (
 from lesson15.simulation.world import Chances, Ended, World
 
 BATCH = "b"
+_PATIENCE_SECONDS = 60.0
+"""Real time in which whoever runs has to come to a point where others may go on."""
 _SAID = (StorageError, EmbeddingModelError)
 """How a run may end when the system or the model is made to fail."""
 
@@ -103,22 +105,32 @@ def run_universe(
         RuntimeError: a universe runs in this process already.
     """
     outcome: list[Outcome | BaseException] = []
+    universes: list[Universe] = []
 
     def target() -> None:
         try:
             _stay_on_one_processor()
             with _folder(seed) as folder:
-                universe = Universe(
-                    folder, Choices(seed, choices), make_embedder, steps, interleaved=interleaved
-                )
-                outcome.append(universe.run())
+                universes.append(
+                    Universe(
+                        folder, Choices(seed, choices), make_embedder, steps,
+                        interleaved=interleaved,
+                    )
+                )  # fmt: skip
+                outcome.append(universes[0].run())
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             outcome.append(error)
 
     # In a thread of its own: the caller may have an event loop, a tracer or a context.
     thread = threading.Thread(target=target, name="lesson15-universe")
     thread.start()
-    thread.join()
+    before = -1
+    while thread.is_alive():
+        thread.join(_PATIENCE_SECONDS)
+        if universes and thread.is_alive():
+            if universes[0].points == before:
+                universes[0].interrupt()
+            before = universes[0].points
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     return outcome[0]
@@ -209,6 +221,15 @@ class Universe:
             self._points,
             round(self._now, 3),
         )
+
+    @property
+    def points(self) -> int:
+        """How often somebody could have gone on so far."""
+        return self._points + self._world.points
+
+    def interrupt(self) -> None:
+        """End a life in which nothing goes on for real; call it from outside."""
+        self._world.interrupt()
 
     # --- a life -------------------------------------------------------------------------------
 

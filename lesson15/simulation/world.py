@@ -10,6 +10,7 @@ Nothing is simulated between two points: the real code runs, on real threads.
 
 from __future__ import annotations
 
+import ctypes
 import re
 import sys
 from _thread import allocate_lock, get_ident
@@ -27,7 +28,7 @@ EPOCH = 1_700_000_000.0
 TICK = 1e-5
 _QUIET_SECONDS = 300.0
 _MOST_POINTS = 400_000
-_REAL_PATIENCE = 120.0
+_REAL_PATIENCE = 600.0
 _TRACED = re.compile(r"/lesson15/(engine|checkpoint|stores|embedding|recovery|progress)\b")
 
 
@@ -114,6 +115,7 @@ class World:
         self._names: dict[str, int] = {}
         self._counts: dict[str, int] = {}
         self._main: Actor | None = None
+        self._running = 0
 
     @classmethod
     def nowhere(cls) -> World:
@@ -142,6 +144,7 @@ class World:
         """
         main = self._main = self._new_actor("main")
         self._actors[get_ident()] = main
+        self._running = get_ident()
         try:
             self.trace()
             return program()
@@ -168,6 +171,7 @@ class World:
 
         def body() -> None:
             actor.baton.acquire()
+            self._running = get_ident()
             self._actors[get_ident()] = actor
             try:
                 if not self.is_over:
@@ -326,6 +330,7 @@ class World:
                 f"{actor.name} waited {_REAL_PATIENCE:.0f} s of real time: somebody else blocks "
                 "outside of the simulation"
             )
+        self._running = get_ident()
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -346,6 +351,15 @@ class World:
         """End the world now: every actor ends at its next point."""
         self.is_over = True
         raise Ended
+
+    def interrupt(self) -> None:
+        """End a world in which whoever runs comes to no point any more; call it from outside."""
+        if self.failure is None:
+            self.failure = Stuck("somebody runs in a circle, and never lets the others go on")
+        self.is_over = True
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(self._running), ctypes.py_object(Ended)
+        )
 
     def _fail(self, failure: Exception) -> NoReturn:
         self.failure = self.failure or failure

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -16,12 +17,14 @@ from pathlib import Path
 
 import pytest
 
+from lesson15.embedding.threads import DaemonThreads
+from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.errors import UsageError
-from lesson15.simulation import Progress, load, run_universe, save, search, tell
+from lesson15.simulation import Progress, load, run_universe, save, search, tell, universe
 from lesson15.simulation.primitives import present_world
 from lesson15.simulation.search import SEED_VARIABLE, first_seed
 
-COUNT = int(os.environ.get("LESSON15_UNIVERSES", "60"))
+COUNT = int(os.environ.get("LESSON15_UNIVERSES", "40"))
 BY_OTHERS = """
 import hashlib, sys
 from lesson15.simulation import run_universe
@@ -155,3 +158,20 @@ def test_the_command(tmp_path: Path) -> None:
     save(run_universe(2), tmp_path / "two.json")
     code, report = simulate("--replay", "two.json")
     assert (code, report["seed"], report["violation"]) == (0, 2, None)
+
+
+def test_who_runs_in_a_circle_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def circle(self: AdaptiveLimit) -> None:
+        while True:
+            pass
+
+    run_universe(1)  # so that everything is imported
+    monkeypatch.setattr(universe, "_PATIENCE_SECONDS", 5.0)
+    monkeypatch.setattr(AdaptiveLimit, "succeed", circle)
+    assert "in a circle" in str(run_universe(1, {}).violation)
+
+
+def test_who_waits_for_ever_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PressureMonitor, "watch", lambda self: asyncio.Event().wait())
+    monkeypatch.setattr(DaemonThreads, "run", lambda self, function: asyncio.Event().wait())
+    assert "nobody can go on: main is at" in str(run_universe(1, {}).violation)
