@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from lesson15.embedding.threads import DaemonThreads
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
+from lesson15.engine.feed import Feed
 from lesson15.errors import UsageError
 from lesson15.simulation import Progress, load, run_universe, save, search, tell, universe
 from lesson15.simulation.primitives import present_world
@@ -173,5 +173,5 @@ def test_who_runs_in_a_circle_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_waits_for_ever_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PressureMonitor, "watch", lambda self: asyncio.Event().wait())
-    monkeypatch.setattr(DaemonThreads, "run", lambda self, function: asyncio.Event().wait())
+    monkeypatch.setattr(Feed, "next", lambda self: asyncio.Event().wait())
     assert "nobody can go on: main is at" in str(run_universe(1, {}).violation)
