@@ -9,8 +9,10 @@ LOWEST_PYTEST := $(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning \
 	-W ignore::PendingDeprecationWarning
 # Parts of the suite that start servers, browsers and workers, or kill processes by the hundred.
 SLOW_PARTS := crash course distributed service
-SLOW_FILES := faults/test_kill.py test_encryption.py test_packaging.py test_plugins.py \
+SLOW_FILES := storms faults/test_kill.py test_encryption.py test_packaging.py test_plugins.py \
 	test_samples.py test_store_parity.py
+# The only tests of what repairs a batch; the others in tests/crash run without coverage.
+DAMAGE := tests/crash/test_repair.py
 
 .PHONY: demo lab test test-fast test-lowest lint notebooks bench lock clean
 
@@ -50,10 +52,11 @@ test: lint
 		tests $(SLOW_PARTS:%=--ignore tests/%)
 	COVERAGE_FILE=.coverage.services $(BIN)/pytest --cov --cov-report= \
 		tests/service tests/course tests/distributed
-	$(BIN)/coverage combine --quiet .coverage.core .coverage.services
+	COVERAGE_FILE=.coverage.damage $(BIN)/pytest -n 2 --cov --cov-report= $(DAMAGE)
+	$(BIN)/coverage combine --quiet .coverage.core .coverage.services .coverage.damage
 	$(BIN)/coverage report
 	$(BIN)/python tools/coverage_gate.py
-	$(BIN)/pytest tests/crash -n 2
+	$(BIN)/pytest tests/crash -n 2 $(DAMAGE:%=--ignore %)
 	rm -rf notebooks/work
 	$(BIN)/pytest --nbval-lax --nbval-cell-timeout=60 notebooks -n 2 --dist loadfile
 

@@ -167,6 +167,15 @@ class ServiceBack:
 
 
 @dataclass(frozen=True, slots=True)
+class PartsChanged:
+    """The batch goes on with other versions of its parts: of each the one before, and the new."""
+
+    kind: ClassVar[str] = "parts"
+    changes: dict[str, list[str]]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """A run ended with ``status`` after ``seconds``."""
 
@@ -206,8 +215,8 @@ class DocStarted:
 
 Event = (
     RunStarted | DocSettled | DocRemoved | AttemptFailed | LimitChanged | FaultInjected
-    | TotalCounted | Paused | Unpaused | ServiceLost | ServiceBack | RunEnded | Committed
-    | RunOpened | DocStarted
+    | TotalCounted | Paused | Unpaused | ServiceLost | ServiceBack | PartsChanged | RunEnded
+    | Committed | RunOpened | DocStarted
 )  # fmt: skip
 
 
@@ -237,6 +246,7 @@ _KEYS: dict[type[Any], tuple[tuple[str, str], ...]] = {
     Unpaused: (("at", "at"),),
     ServiceLost: (("service", "service"), ("error", "err"), ("at", "at")),
     ServiceBack: (("service", "service"), ("seconds", "seconds"), ("at", "at")),
+    PartsChanged: (("changes", "parts"), ("at", "at")),
     RunEnded: (("status", "status"), ("seconds", "seconds"), ("at", "at")),
     Committed: (("number", "n"), ("at", "at")),
     RunOpened: (("batch_id", "batch"), ("at", "at")),

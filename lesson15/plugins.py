@@ -22,7 +22,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from lesson15.errors import PluginError, UnknownNameError
+from lesson15.errors import NoPluginError, PluginError, UnknownNameError, UsageError
 
 
 class Group(StrEnum):
@@ -74,9 +74,14 @@ def check_name(
 
     ``choices`` are what the error offers beside plugins; ``built_in`` if there are none.
     """
+    if not isinstance(name, str):
+        kind = type(name).__name__
+        raise UsageError(problem=f"{name!r} is no {group.noun}: give a name, not {kind}.")
     if name not in built_in and name not in _entries(group):
-        choices = ", ".join([*(choices or built_in), *names(group)])
-        raise UnknownNameError(what=group.noun, name=name, choices=choices)
+        known = ", ".join([*(choices or built_in), *names(group)])
+        if not known:
+            raise NoPluginError(what=group.noun, name=name, choices=known, group=group.value)
+        raise UnknownNameError(what=group.noun, name=name, choices=known)
 
 
 def load(group: Group, name: str, built_in: Iterable[str] = ()) -> Callable[..., Any]:
@@ -97,6 +102,11 @@ def load(group: Group, name: str, built_in: Iterable[str] = ()) -> Callable[...,
     if not callable(plugin):
         raise _fault(group, entry, f"{entry.value} is not callable")
     return plugin  # type: ignore[no-any-return]
+
+
+def load_all(group: Group, built_in: Iterable[str] = ()) -> dict[str, Callable[..., Any]]:
+    """All plugins of ``group`` by name, in the order of their names; raises as :func:`load`."""
+    return {name: load(group, name, built_in) for name in sorted(_entries(group))}
 
 
 def make(group: Group, name: str, built_in: Iterable[str] = ()) -> Callable[..., Any]:
@@ -124,6 +134,12 @@ def fault(group: Group, name: str, detail: str) -> PluginError:
 
 def _fault(group: Group, entry: EntryPoint, detail: str) -> PluginError:
     return PluginError(name=entry.name, group=group.value, package=_package(entry), detail=detail)
+
+
+def version_of(group: Group, name: str) -> str:
+    """The package of the plugin ``name`` and its version, such as "lesson15-example 1.0"."""
+    dist = _entries(group)[name].dist
+    return f"{dist.name} {dist.version}" if dist else "unknown"
 
 
 def _package(entry: EntryPoint) -> str:

@@ -45,7 +45,7 @@ class Recording:
     """
 
     def __init__(self, state_dir: Path | str, batch_id: str, keys: Keyring | None = None) -> None:
-        self._manager = CheckpointManager(state_dir, keyring=keys)
+        self._manager = CheckpointManager(state_dir, keyring=keys, makes_folder=False)
         self.batch_id = batch_id
         self._documents: dict[str, DocStatus] = {}
         self._documents_at = 0

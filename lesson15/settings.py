@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lesson15.arguments import MOST_CONCURRENT, MOST_INTERVAL
 
 
 class Settings(BaseSettings):
@@ -14,8 +17,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LESSON15_", extra="forbid", frozen=True)
 
     state_dir: Path = Field(Path("checkpoints"), description="Folder of all batches' state.")
-    max_concurrent: int = Field(10, ge=1, le=10_000, description="Documents in work at once.")
-    checkpoint_interval: int = Field(10, ge=1, description="Documents between two checkpoints.")
+    max_concurrent: int = Field(
+        10, ge=1, le=MOST_CONCURRENT, description="Documents in work at once."
+    )
+    checkpoint_interval: int = Field(
+        10, ge=1, le=MOST_INTERVAL, description="Documents between two checkpoints."
+    )
     embedder: str = Field(
         "minilm", description="minilm, hashing, path:FOLDER, openai:URL#MODEL, or a plugin's."
     )
@@ -89,3 +96,7 @@ class Settings(BaseSettings):
     broker_patience: float = Field(
         300.0, ge=0, description="Seconds that the broker may be away before the batch aborts."
     )
+
+    def given(self, name: str) -> Any:
+        """The value of ``name`` if the environment or the caller gave one, else None."""
+        return getattr(self, name) if name in self.model_fields_set else None

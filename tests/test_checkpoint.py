@@ -240,9 +240,9 @@ async def test_a_lost_or_foreign_document_is_not_taken_for_no_batch(tmp_path: Pa
 def test_a_state_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(StateReadError, match="loop"):
-        CheckpointManager(tmp_path / "loop").list_checkpoints()
+        CheckpointManager(tmp_path / "loop", makes_folder=False).list_checkpoints()
     (tmp_path / "file").touch()
-    assert CheckpointManager(tmp_path / "file").list_checkpoints() == []
+    assert CheckpointManager(tmp_path / "file", makes_folder=False).list_checkpoints() == []
 
 
 @pytest.mark.parametrize("batch_id", ["", "..", "a/b", ".hidden", "x" * 101, "a b", "a\n"])
@@ -280,11 +280,15 @@ def test_sound_checksum_but_unexpected_content(tmp_path: Path) -> None:
             assert batch.manifest
 
 
-@pytest.mark.parametrize("version", [4, 99, 0, "1"])
+@pytest.mark.parametrize("version", [migrations.SCHEMA_VERSION + 1, 99, 0, "1"])
 def test_schema_versions(tmp_path: Path, version: object) -> None:
     data = encode({"schema_version": version, "state": {}})  # in place of the current one
     assert json.loads(data)["schema_version"] == version
-    expected = SchemaTooNewError if version in (4, 99) else CorruptCheckpointError
+    expected = (
+        SchemaTooNewError
+        if version in (migrations.SCHEMA_VERSION + 1, 99)
+        else CorruptCheckpointError
+    )
     with pytest.raises(expected, match=r"c\.json"):
         decode(data, tmp_path / "c.json")
 

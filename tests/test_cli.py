@@ -15,19 +15,7 @@ import pytest
 
 from lesson15 import CheckpointManager
 from lesson15.checkpoint.stored_batch import StoredBatch
-
-ROOT = Path(__file__).parent.parent
-
-
-def lesson15(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lesson15.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=120,
-        env={**os.environ, "LESSON15_RETRY_DELAY": "0", **environment},
-    )
+from tests.command_line import ROOT, lesson15
 
 
 def as_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lesson15.embedding import HashingEmbedder, dimensions_of, open_embedder
+from lesson15.embedding.base import CallOptions
 from lesson15.embedding.batcher import MicroBatcher
-from lesson15.embedding.options import CallOptions
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor, free_memory_fraction
 from lesson15.errors import (
     EmbedderRefusedError,

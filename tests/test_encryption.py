@@ -16,6 +16,7 @@ from lesson15 import Batch, BatchProcessor, CheckpointManager, Recording, Search
 from lesson15.checkpoint.batch_files import BatchFiles
 from lesson15.checkpoint.encryption import Cipher, Encryption, Keyring
 from lesson15.checkpoint.filesystem import AppendFile, OsFileSystem
+from lesson15.checkpoint.migrations import SCHEMA_VERSION
 from lesson15.checkpoint.state_files import encode
 from lesson15.engine.rekey import rekey, rekey_in
 from lesson15.errors import (
@@ -90,7 +91,7 @@ async def test_a_whole_life_encrypted(docs: Path, state: Path, make: Make) -> No
     for secret in (b"d1.txt", b"volcano", b"subject", b"not valid", str(docs).encode(), b"hashing"):
         assert secret not in found
     outside = json.loads((state / "b" / "checkpoint.json").read_text())
-    assert outside["schema_version"] == 3
+    assert outside["schema_version"] == SCHEMA_VERSION
     assert outside["commit"]["encryption"]["key_id"].startswith("key-")
     assert outside["commit"]["journal_bytes"] == (state / "b" / "journal.log").stat().st_size
     assert "state" not in outside

@@ -91,6 +91,28 @@ def test_a_disk_without_a_free_byte(full_disk: Path, is_derived_lost: bool) -> N
             assert str(full_disk) in done.stderr
 
 
+def test_an_index_that_cannot_be_saved_is_said_to_be_behind(batch: Path) -> None:
+    at = ("--state-dir", batch)
+    index = batch / "b" / "index.faiss"
+    index.unlink()
+    (index / "in the way").mkdir(parents=True)
+    done = lesson15("resume", "b", *at, "--json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["status"], report["processed_docs"]) == (3, "aborted", 4)
+    assert "Every document is committed, but the index at" in report["error"]
+    assert f"lesson15 resume b --state-dir {batch}" in done.stderr
+    (hit,) = json.loads(
+        lesson15("search", "subject 111", "-k", 1, "--batch-id", "b", *at, "--json").stdout
+    )["hits"]
+    assert hit["doc_id"].endswith("d3.txt")
+    verified = json.loads(lesson15("verify", "b", *at, "--json").stdout)
+    assert (verified["index"], verified["ok"]) == ("stale", False)
+    (index / "in the way").rmdir()
+    index.rmdir()
+    assert lesson15("resume", "b", *at).returncode == 0
+    assert json.loads(lesson15("verify", "b", *at, "--json").stdout)["index"] == "current"
+
+
 def test_closed_and_full_streams(batch: Path) -> None:
     at = ("--state-dir", batch)
     docs = batch.parent / "docs"

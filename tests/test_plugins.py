@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests import command_line
+from tests.command_line import ROOT
+
 PLUGINS = ROOT / "tests" / "plugin_package"
 EXAMPLE = ROOT / "examples" / "lesson15-example-plugin"
 SUBTITLES = """1
@@ -42,19 +44,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lesson15(
     site: Path, *arguments: object, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lesson15.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=120,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(site)]),
-            "LESSON15_RETRY_DELAY": "0",
-            **environment,
-        },
-    )
+    code = (EXAMPLE,) if site == PLUGINS else ()  # of which the test package takes the store
+    return command_line.lesson15(*arguments, sites=(site, *code), **environment)
 
 
 def test_one_plugin_of_each_kind(installed: Path, docs: Path, state: Path, tmp_path: Path) -> None:
@@ -90,7 +81,7 @@ def test_one_plugin_of_each_kind(installed: Path, docs: Path, state: Path, tmp_p
     # Without the package the batch says what it lacks.
     gone = lesson15(tmp_path, "search", "x", "--batch-id", "b", *at)
     assert gone.returncode == 2
-    assert "There is no embedder 'trigrams'. Choose one of: minilm, hashing," in gone.stderr
+    assert "There is no store 'numpy'. Choose one of: faiss, chroma" in gone.stderr
 
 
 def presentation(path: Path, *slides: list[str]) -> None:

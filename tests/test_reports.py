@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,10 @@ from lesson15.checkpoint.state_files import Commit
 from lesson15.cli.reports import describe
 from lesson15.engine.work import DocumentOutcome, SourceDocument
 from lesson15.models import BatchState, DocStatus
+from tests import command_line
 
 Make = Callable[..., BatchProcessor]
-ROOT = Path(__file__).parent.parent
-
-
-def lesson15(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lesson15.cli", *map(str, arguments)],
-        capture_output=True, text=True, timeout=250, check=False, cwd=ROOT,
-        env={**os.environ, "LESSON15_RETRY_DELAY": "0", "COLUMNS": "200"},
-    )  # fmt: skip
+lesson15 = partial(command_line.lesson15, COLUMNS="200")
 
 
 def counts(report: dict[str, Any]) -> dict[str, int]:
@@ -111,7 +103,7 @@ async def test_what_to_do_about_a_dead_letter(state: Path, make: Make) -> None:
 async def test_the_total_is_unknown_until_it_is_counted(
     docs: Path, state: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lesson15.engine.source_paths import SourcePaths
+    from lesson15.engine.feed import SourcePaths
 
     may_count = threading.Event()
     count = SourcePaths.count

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from lesson15.documents.scan import Scan, read_list, scan
 from lesson15.errors import UsageError
 from lesson15.models import ScanRules
 from lesson15.terminal import printable
+from tests import command_line
 
 Make = Callable[..., BatchProcessor]
-ROOT = Path(__file__).parent.parent
+lesson15 = partial(command_line.lesson15, LESSON15_EMBEDDER="hashing")
 
 
 def tree(folder: Path, *names: str, **contents: str) -> Path:
@@ -32,16 +33,6 @@ def tree(folder: Path, *names: str, **contents: str) -> Path:
 
 def found(folder: Path, **rules: Any) -> list[str]:
     return [os.path.relpath(path, folder) for path in scan([folder], ScanRules(**rules))]
-
-
-def lesson15(*arguments: object, given: str | None = None, **options: Any) -> Any:
-    return subprocess.run(
-        [sys.executable, "-m", "lesson15.cli", *map(str, arguments)],
-        capture_output=True, text=True, timeout=250, check=False, input=given,
-        env={**os.environ, "LESSON15_RETRY_DELAY": "0", "PYTHONPATH": str(ROOT),
-             "LESSON15_EMBEDDER": "hashing"},
-        **{"cwd": ROOT, **options},
-    )  # fmt: skip
 
 
 def test_what_is_never_a_document(tmp_path: Path) -> None:
@@ -195,6 +186,20 @@ def test_files_from_a_list_and_from_standard_input(tmp_path: Path, state: Path) 
     done = lesson15("resume", "s", *at, "--files-from", "-", cwd=docs, given="a.md\nc.txt\n")
     report = json.loads(done.stdout)
     assert (report["total_docs"], report["run"]["new"], report["run"]["unchanged"]) == (3, 1, 2)
+
+
+def test_lists_of_other_systems_and_empty_ones(tmp_path: Path, state: Path) -> None:
+    docs = tree(tmp_path / "docs", "a.md", "b.txt")
+    at = ("--state-dir", state, "--json")
+    (docs / "list").write_bytes(b"\xef\xbb\xbfa.md\r\n\r\nb.txt\r\n")
+    done = lesson15("run", "--files-from", "list", "--batch-id", "b", *at, cwd=docs)
+    assert json.loads(done.stdout)["processed_docs"] == 2, done.stderr
+    (docs / "list").write_bytes(b"\r\n")
+    for name, given in (("list", ""), ("-", ""), ("-", "\n\n")):
+        done = lesson15("run", "--files-from", name, "--batch-id", "e", *at, cwd=docs, given=given)
+        assert (done.returncode, done.stdout) == (2, ""), name
+        assert "No documents to process" in done.stderr
+        assert not (state / "e").exists()
 
 
 def test_file_names_do_not_reach_the_terminal_as_commands(tmp_path: Path, state: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lesson15 import BatchProcessor, CheckpointManager, Recording, Searcher, verify
+from lesson15.checkpoint.migrations import SCHEMA_VERSION
 from lesson15.checkpoint.state_files import encode
 from lesson15.engine.rekey import rekey
 from tests.crash import oracle
@@ -57,7 +58,10 @@ async def test_they_are_resumed(
     result = verify(batch, state)
     assert result.is_clean, result.faults
     assert oracle.indexed(state, batch) == oracle.sequential(Path("docs"), "hashing")
-    assert json.loads((state / batch / "checkpoint.json").read_text())["schema_version"] == 3
+    assert (
+        json.loads((state / batch / "checkpoint.json").read_text())["schema_version"]
+        == SCHEMA_VERSION
+    )
 
 
 async def test_they_are_replayed_and_forked(state: Path, make: Make) -> None:

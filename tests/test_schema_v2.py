@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lesson15 import BatchProcessor, CheckpointManager, Searcher, verify
+from lesson15.checkpoint.migrations import SCHEMA_VERSION
 from lesson15.checkpoint.state_files import encode
 from lesson15.errors import SettingsMismatchError
 from tests.crash import oracle
@@ -63,7 +64,10 @@ async def test_they_are_resumed(state: Path, make: Make, batch: str) -> None:
     result = verify(batch, state)
     assert result.is_clean, result.faults
     assert oracle.indexed(state, batch) == oracle.sequential(Path("docs"), "hashing")
-    assert json.loads((state / batch / "checkpoint.json").read_text())["schema_version"] == 3
+    assert (
+        json.loads((state / batch / "checkpoint.json").read_text())["schema_version"]
+        == SCHEMA_VERSION
+    )
     searcher = Searcher(batch, state)
     (new,) = searcher.search("lava is hot", 1)
     (old,) = searcher.search("violin varnish", 1)

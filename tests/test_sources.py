@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from lesson15 import BatchProcessor, CheckpointManager, verify
-from lesson15.engine.source_paths import known_total
+from lesson15.engine.feed import known_total
 from lesson15.engine.sources import Presence, look
-from lesson15.errors import SourcesMissingError
+from lesson15.errors import SourcesLostError, SourcesMissingError
 from lesson15.models import ScanRules
 
 Make = Callable[..., BatchProcessor]
@@ -133,18 +133,24 @@ async def test_a_missing_source_of_a_batch_that_settled_nothing(
         await make().resume_batch("b")
 
 
+async def process_and_delete(
+    folder: Path, processor: BatchProcessor, count: int, deleted: int
+) -> None:
+    """Process ``count`` documents as the batch b, then delete some of them."""
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number}.txt").write_text(f"words {number}")
+    await processor.process_batch([folder], "b")
+    for number in range(deleted):
+        (folder / f"{number}.txt").unlink()
+
+
 @pytest.mark.parametrize(("count", "deleted"), [(3, 1), (3, 2), (8, 5), (60, 6), (100, 10)])
 async def test_what_is_deleted_by_hand_leaves_the_index(
     tmp_path: Path, state: Path, make: Make, count: int, deleted: int
 ) -> None:
     """At most five, or at most a tenth, and not all."""
-    folder = tmp_path / "docs"
-    folder.mkdir()
-    for number in range(count):
-        (folder / f"{number}.txt").write_text(f"words {number}")
-    await make().process_batch([folder], "b")
-    for number in range(deleted):
-        (folder / f"{number}.txt").unlink()
+    await process_and_delete(tmp_path / "docs", make(), count, deleted)
     report = await make().resume_batch("b")
     assert report["total_docs"] == count - deleted
     assert (report["run"]["dropped"], report["run"]["unchanged"]) == (deleted, count - deleted)
@@ -155,13 +161,7 @@ async def test_what_is_deleted_by_hand_leaves_the_index(
 async def test_more_than_that_is_refused(
     tmp_path: Path, state: Path, make: Make, count: int, deleted: int
 ) -> None:
-    folder = tmp_path / "docs"
-    folder.mkdir()
-    for number in range(count):
-        (folder / f"{number}.txt").write_text(f"words {number}")
-    await make().process_batch([folder], "b")
-    for number in range(deleted):
-        (folder / f"{number}.txt").unlink()
+    await process_and_delete(tmp_path / "docs", make(), count, deleted)
     with pytest.raises(SourcesMissingError):
         await make().resume_batch("b")
     assert CheckpointManager(state).open("b").state.processed_docs == count
@@ -267,7 +267,7 @@ async def test_a_source_that_goes_while_the_batch_runs(many: Path, state: Path, 
     (many / "part1" / "1.txt").write_text("changed")
     processor = make()
     processor.result_callbacks.append(lambda result: take_away(many))
-    with pytest.raises(SourcesMissingError, match="many is missing"):
+    with pytest.raises(SourcesLostError, match="many is missing"):
         await processor.resume_batch("b")
     assert CheckpointManager(state).open("b").state.processed_docs == 60
     many.with_name("away").rename(many)

@@ -47,6 +47,13 @@ def found(state: Path, text: str, k: int = 9) -> dict[str, Any]:
         searcher.close()
 
 
+def output_of(*arguments: object) -> str:
+    """What Python prints, called with ``arguments``."""
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
+
+
 def shout(chunks: Chunks) -> list[Chunk]:
     return [replace(chunk, text=chunk.text.upper()) for chunk in chunks]
 
@@ -233,10 +240,7 @@ def test_a_hanging_step_does_not_keep_the_process(docs: Path) -> None:
         "options = {'embedder': 'hashing', 'steps': [hang], 'settings': settings}\n"
         "print(lesson15.run(['docs'], 'b', **options)['failed_docs'])\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stdout == "2\n"
+    assert output_of("-c", script) == "2\n"
 
 
 async def test_resume_keeps_the_steps(docs: Path, state: Path, make: Make) -> None:
@@ -278,18 +282,12 @@ def test_a_run_without_faults_loads_none_of_that_code(docs: Path) -> None:
         "lesson15.Searcher('b', 'checkpoints').close()\n"
         "print([name for name in sys.modules if 'fault' in name and 'lesson15' in name])\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stdout == "[]\n"
+    assert output_of("-c", script) == "[]\n"
 
 
 def test_the_command_line_shows_where_hits_stand(docs: Path, state: Path) -> None:
     def lesson15(*arguments: object) -> str:
-        command = [sys.executable, "-m", "lesson15.cli", *map(str, arguments), "--state-dir", state]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=120, check=True
-        ).stdout
+        return output_of("-m", "lesson15.cli", *arguments, "--state-dir", state)
 
     lesson15("run", "docs", "--batch-id", "b", "--embedder", "hashing", "--chunker", "default")
     query = ("search", "honey ripe in July", "--batch-id", "b", "-k", 1)

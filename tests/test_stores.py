@@ -61,13 +61,14 @@ def test_add_search_get_remove(store: VectorStore) -> None:
 
 
 def test_every_vector_is_found_by_itself(name: str, tmp_path: Path) -> None:
+    """But for one in a hundred of Chroma's, whose search is approximate."""
     texts = [f"Document {number}, subject {number * 37}. " * 20 for number in range(300)]
     vectors = HashingEmbedder(256).embed(texts)
     store = open_store(name, tmp_path / "alike", 256)
     for start in range(0, 300, 10):
         store.add(np.arange(start, start + 10), vectors[start : start + 10])
-    scores = [store.search(vector, 1)[0][1] for vector in vectors]
-    assert min(scores) > 0.999
+    missed = sum(store.search(vector, 1)[0][1] < 0.999 for vector in vectors)
+    assert missed <= (3 if name == "chroma" else 0)
     store.close()
 
 

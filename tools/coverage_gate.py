@@ -11,7 +11,7 @@ from pathlib import Path
 WHOLE_PERCENT = 92.0
 # Branches alone, of the parts that decide what survives a crash.
 GUARDED = ("lesson15/engine/", "lesson15/checkpoint/", "lesson15/faults/", "lesson15/recovery")
-GUARDED_PERCENT = 84.0  # as measured with repair, sources and calls; it was 95 before they came
+GUARDED_PERCENT = 91.0  # 93.3 with the tests of repair, which are in the sum again
 
 
 def main() -> None:

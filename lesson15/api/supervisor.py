@@ -228,7 +228,9 @@ class Supervisor:
             live = {"eta": progress.eta, "rate": progress.rate, **asdict(state)}
             live["progress_percent"] = round(state.current_progress, 2)
         else:
-            manager = CheckpointManager(UserFolder.of(self._settings.state_dir, job.user).batches)
+            manager = CheckpointManager(
+                UserFolder.of(self._settings.state_dir, job.user).batches, makes_folder=False
+            )
             saved = manager.try_open(job.batch_id)
             if isinstance(saved, StoredBatch):
                 live = saved.status()

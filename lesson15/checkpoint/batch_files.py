@@ -78,11 +78,6 @@ class BatchFiles:
         self.uncut: list[Event] = []
         self.has_run = False
 
-    @property
-    def waiting_bytes(self) -> int:
-        """The bytes of blocks that were appended since the last cut."""
-        return self._segment.waiting_bytes
-
     def append(self, *events: Event) -> None:
         """Add events and fold them into :attr:`state`; durable after the next commit.
 
@@ -149,7 +144,10 @@ class BatchFiles:
 
 def cut_off(fs: FileSystem, path: Path, size: int) -> None:
     """Cut ``path`` to its committed ``size``."""
-    actual = path.stat().st_size if path.exists() else 0
+    try:
+        actual = path.stat().st_size
+    except FileNotFoundError:
+        actual = 0
     if actual < size:
         raise CorruptCheckpointError(
             path=path, detail=f"{actual} bytes, but {size} were committed: data was lost"

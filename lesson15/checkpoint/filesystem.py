@@ -1,8 +1,8 @@
 """Every durable operation goes through this port, so that tests can tear, lose and fail writes.
 
 The protocol is what crash consistency depends on and no more: append, fsync, rename, fsync of the
-folder, truncate. :func:`replace_file` and :func:`open_log` put these primitives in the order that
-survives a power cut. Reading needs no port: recovery reads what the crash left.
+folder, truncate. :func:`replace_file` and :class:`AppendOnlyFile` put these primitives in the order
+that survives a power cut. Reading needs no port: recovery reads what the crash left.
 
 Source for the order of calls: Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014.
 """
@@ -10,10 +10,14 @@ Source for the order of calls: Pillai et al., "All File Systems Are Not Created 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from lesson15.plugins import Group, check_name, load
+
+WRITE_BYTES = 4 * 1024 * 1024
+"""How much is written at once, about."""
 
 
 class AppendFile(Protocol):
@@ -77,17 +81,56 @@ def replace_file(fs: FileSystem, path: Path, data: bytes) -> None:
     fs.fsync_folder(path.parent)
 
 
-def open_log(fs: FileSystem, path: Path) -> AppendFile:
-    """Open ``path`` for appending; a new name is durable when this returns.
+class AppendOnlyFile:
+    """The file at ``path``, open for appending after byte ``start``; its name is durable.
+
+    What is appended waits in memory until it is taken and written. These are two calls, so that one
+    thread can append while another writes and flushes what was appended before.
+
+    Attributes:
+        offset: its length in bytes, with what waits.
+        waiting_bytes: how many bytes wait.
 
     Raises:
         OSError: the system refused.
     """
-    is_new = not path.exists()
-    file = fs.open_append(path)
-    if is_new:
-        fs.fsync_folder(path.parent)
-    return file
+
+    def __init__(self, fs: FileSystem, path: Path, start: int) -> None:
+        is_new = not path.exists()
+        self._file = fs.open_append(path)
+        if is_new:
+            fs.fsync_folder(path.parent)
+        self._waiting: list[bytes] = []
+        self.offset = start
+        self.waiting_bytes = 0
+
+    def add(self, data: bytes) -> None:
+        """Append ``data``, in memory."""
+        self._waiting.append(data)
+        self.waiting_bytes += len(data)
+        self.offset += len(data)
+
+    def take(self) -> list[bytes]:
+        """What was appended since the last call; the parts must be written in this order."""
+        parts, self._waiting = self._waiting, []
+        self.waiting_bytes = 0
+        return parts
+
+    def write(self, parts: Sequence[bytes]) -> None:
+        """Write what :meth:`take` gave, and make it durable; raises OSError."""
+        if not parts:
+            return
+        start = size = 0
+        for number, part in enumerate(parts, 1):
+            size += len(part)
+            if size >= WRITE_BYTES or number == len(parts):
+                self._file.write(b"".join(parts[start:number]))
+                start, size = number, 0
+        self._file.fsync()
+
+    def close(self) -> None:
+        """Close the file; what was not written is dropped."""
+        self._file.close()
 
 
 class _OsAppendFile:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import orjson
 
-from lesson15.checkpoint.append_only import AppendOnlyFile
 from lesson15.checkpoint.encryption import Cipher
-from lesson15.checkpoint.filesystem import FileSystem
+from lesson15.checkpoint.filesystem import AppendOnlyFile, FileSystem
 from lesson15.errors import CorruptCheckpointError, StateReadError
 from lesson15.events import Event, decode, encode
 
@@ -64,10 +64,11 @@ def check_end(path: Path, end: Position) -> None:
 
     Raises:
         CorruptCheckpointError: there is no such line.
+        StateReadError: the system refused to read it.
     """
     if end == Position():
         return
-    with _open(path) as file:
+    with _opened(path) as file:
         found = file.seek(0, os.SEEK_END)
         if found < end.offset:
             raise CorruptCheckpointError(
@@ -85,9 +86,12 @@ def check_end(path: Path, end: Position) -> None:
         )
 
 
-def _open(path: Path) -> BinaryIO:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The journal for reading; what the system refuses meanwhile is an error of the state."""
     try:
-        return path.open("rb")
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError as error:
         raise CorruptCheckpointError(path=path, detail="the journal is missing") from error
     except OSError as error:
@@ -105,12 +109,12 @@ def read_journal(
     Raises:
         CorruptCheckpointError: a line does not match its checksum or is no event, or the chain does
             not end exactly at ``stop``.
-        StateReadError: the file cannot be opened.
+        StateReadError: the system refused to read it.
     """
     offset, crc = start.offset, start.crc
     if stop == start:
         return
-    with _open(path) as file:
+    with _opened(path) as file:
         file.seek(offset)
         while stop is None or offset < stop.offset:
             line = file.readline()

@@ -16,7 +16,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lesson15.errors import BatchLockedError, CheckpointWriteError, InvalidBatchIdError
+from lesson15.arguments import state_path
+from lesson15.errors import (
+    BatchLockedError,
+    CheckpointWriteError,
+    InvalidBatchIdError,
+    StateReadError,
+)
 
 _BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_PATIENCE_SECONDS = 1.0  # `status` holds the lock for an instant to see whether it is free
@@ -65,9 +71,9 @@ class BatchFolder:
         Raises:
             InvalidBatchIdError: the id could not be a safe file name.
         """
-        if not _BATCH_ID.fullmatch(batch_id):
+        if not isinstance(batch_id, str) or not _BATCH_ID.fullmatch(batch_id):
             raise InvalidBatchIdError(batch_id=batch_id)
-        return cls(Path(state_dir) / batch_id, batch_id)
+        return cls(state_path(state_dir) / batch_id, batch_id)
 
     def at(self, generation: int) -> BatchFolder:
         """The same batch after it was written anew ``generation`` times."""
@@ -79,9 +85,21 @@ class BatchFolder:
 
         A manifest alone is none: its creation was cut off. Nor is a later generation without
         checkpoint: a fork was cut off.
+
+        Raises:
+            StateReadError: the system does not let one see, which is no answer: a new batch would
+                be put in the place of this one.
         """
-        first_journal = self.root / self.journal.name
-        return os.path.lexists(self.checkpoint) or os.path.lexists(first_journal)
+        return _is_there(self.checkpoint) or _is_there(self.root / self.journal.name)
+
+    def unfinished(self) -> list[int]:
+        """The numbers of the generations above this one that are there, in order.
+
+        They do not count: they are being made, or were when somebody was killed.
+        """
+        found = (path.name.rpartition("-")[2] for path in self.root.glob("generation-*"))
+        numbers = (int(number) for number in found if number.isdecimal())
+        return sorted(number for number in numbers if number > self.generation)
 
     def stale(self) -> list[Path]:
         """What other generations left behind."""
@@ -135,6 +153,17 @@ def is_locked(folder: BatchFolder) -> bool:
     finally:
         os.close(descriptor)  # which releases the lock
     return False
+
+
+def _is_there(path: Path) -> bool:
+    """Whether ``path`` exists; os.path.lexists takes every error for a no."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StateReadError(path=path, detail=error) from error
+    return True
 
 
 def _read_owner(folder: BatchFolder) -> str:

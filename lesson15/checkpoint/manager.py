@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
+from lesson15.arguments import state_path
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, OsFileSystem
 from lesson15.checkpoint.layout import BatchFolder
@@ -15,19 +19,24 @@ from lesson15.checkpoint.state_files import (
     save_checkpoint,
     save_manifest,
 )
-from lesson15.checkpoint.stored_batch import StoredBatch, open_batch
+from lesson15.checkpoint.stored_batch import StoredBatch, open_folder
 from lesson15.errors import BatchNotFoundError, Lesson15Error, StateReadError
 from lesson15.models import BatchState
 from lesson15.settings import Settings
 
 
 class CheckpointManager:
-    """The batches under ``checkpoint_dir``, which is made if it is not there.
+    """The batches under ``checkpoint_dir``.
 
     Args:
         checkpoint_dir: folder of all batches' state.
         fs: what is written goes through it.
         keyring: new batches are encrypted if it has a key; that of the environment by default.
+        makes_folder: make ``checkpoint_dir`` now; otherwise the first batch that is saved does, and
+            reading leaves no trace.
+
+    Raises:
+        CheckpointWriteError: the folder cannot be made.
 
     Example:
         >>> manager = CheckpointManager("checkpoints")
@@ -41,10 +50,14 @@ class CheckpointManager:
         checkpoint_dir: Path | str = "checkpoints",
         fs: FileSystem | None = None,
         keyring: Keyring | None = None,
+        *,
+        makes_folder: bool = True,
     ) -> None:
-        self.checkpoint_dir = Path(checkpoint_dir)
+        self.checkpoint_dir = state_path(checkpoint_dir)
         self._keyring = keyring
         self.fs = fs or OsFileSystem()
+        if makes_folder:
+            make_folder(self.fs, self.checkpoint_dir)
 
     @property
     def keyring(self) -> Keyring:
@@ -85,7 +98,7 @@ class CheckpointManager:
             return None
 
     def list_checkpoints(self) -> list[str]:
-        """The ids of all batches, sorted; those with a damaged or lost checkpoint are listed too.
+        """The ids of all batches, sorted; those with a damaged, lost or hidden checkpoint too.
 
         Raises:
             StateReadError: the folder cannot be read.
@@ -96,7 +109,7 @@ class CheckpointManager:
             return []
         except OSError as error:
             raise StateReadError(path=self.checkpoint_dir, detail=error) from error
-        return sorted(path.name for path in folders if BatchFolder(path, path.name).has_batch)
+        return sorted(path.name for path in folders if _may_be_batch(path))
 
     # --- reading and making batches -----------------------------------------------------------
 
@@ -107,8 +120,12 @@ class CheckpointManager:
         return BatchFolder.of(self.checkpoint_dir, batch_id)
 
     def open(self, batch_id: str) -> StoredBatch:
-        """The batch ``batch_id`` as it stands; raises as :func:`open_batch` does."""
-        return open_batch(self.checkpoint_dir, batch_id, self.keyring)
+        """The batch ``batch_id`` as it stands.
+
+        Raises:
+            UsageError, StorageError: as :func:`lesson15.checkpoint.stored_batch.open_batch` does.
+        """
+        return open_folder(self.folder(batch_id), self.keyring)
 
     def try_open(self, batch_id: str) -> StoredBatch | Lesson15Error:
         """The batch ``batch_id``, or the error that opening it raised, for listings."""
@@ -125,7 +142,8 @@ class CheckpointManager:
         """
         save_manifest(self.fs, self.folder(manifest.batch_id), manifest, self.keyring)
         commit = Commit(encryption=self.keyring.start())
-        return self.write(BatchState(manifest.batch_id, total_docs=total_docs), commit)
+        batch = self.write(BatchState(manifest.batch_id, total_docs=total_docs), commit)
+        return replace(batch, made_of=manifest)
 
     def write(self, state: BatchState, commit: Commit) -> StoredBatch:
         """Replace the checkpoint by ``state`` at ``commit``; raises CheckpointWriteError."""
@@ -134,3 +152,39 @@ class CheckpointManager:
         make_folder(self.fs, folder.root)
         save_checkpoint(self.fs, folder, state, commit, batch.cipher)
         return batch
+
+    # --- other managers -----------------------------------------------------------------------
+
+    def on(self, fs: FileSystem) -> Self:
+        """This manager, with what is written going through ``fs``."""
+        other = copy.copy(self)
+        other.fs = fs
+        return other
+
+    def staged(self, batch_id: str, generation: int) -> StagedManager:
+        """A manager to which ``batch_id`` is what is being made as its ``generation``."""
+        return StagedManager(self, batch_id, generation)
+
+
+class StagedManager(CheckpointManager):
+    """Knows one batch, a later generation of one of ``manager``'s that does not count yet.
+
+    The generation's folder has a checkpoint of its own, so that it is made like any batch, and may
+    be killed like one. All its files already lie where they are to be once they count.
+    """
+
+    def __init__(self, manager: CheckpointManager, batch_id: str, generation: int) -> None:
+        super().__init__(manager.checkpoint_dir, manager.fs, manager.keyring)
+        self._root = manager.folder(batch_id).at(generation).data
+
+    def folder(self, batch_id: str) -> BatchFolder:
+        """The folder of the generation, as that of a batch."""
+        return BatchFolder(self._root, batch_id)
+
+
+def _may_be_batch(path: Path) -> bool:
+    """Whether the folder ``path`` holds a batch, or cannot be looked into."""
+    try:
+        return BatchFolder(path, path.name).has_batch
+    except StateReadError:
+        return True

@@ -10,7 +10,7 @@ from lesson15.errors import CorruptCheckpointError, SchemaTooNewError
 
 Document = dict[str, Any]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def _without_encryption(document: Document) -> Document:
@@ -32,9 +32,18 @@ def _with_default_pipeline(document: Document) -> Document:
     return document
 
 
+def _without_identity(document: Document) -> Document:
+    """From 3 to 4: version 3 did not know which model a name stood for, nor versions of parts.
+
+    The defaults of the manifest's model say so.
+    """
+    return document
+
+
 MIGRATIONS: dict[int, Callable[[Document], Document]] = {
     1: _without_encryption,
     2: _with_default_pipeline,
+    3: _without_identity,
 }
 """From a version to the function that makes the next one of it."""
 

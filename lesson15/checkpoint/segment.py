@@ -14,16 +14,14 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lesson15.checkpoint.append_only import AppendOnlyFile
 from lesson15.checkpoint.encryption import OVERHEAD, Cipher
-from lesson15.checkpoint.filesystem import FileSystem
+from lesson15.checkpoint.filesystem import AppendOnlyFile, FileSystem
 from lesson15.errors import CorruptCheckpointError, StateReadError
 from lesson15.events import BlockRef
 from lesson15.models import Chunk
@@ -78,12 +76,7 @@ class SegmentReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -96,13 +89,18 @@ class SegmentReader:
         """Open the file, which is then readable even if it loses its name.
 
         Raises:
-            CorruptCheckpointError: it cannot be opened.
+            CorruptCheckpointError: it is missing.
+            StateReadError: the system refused to open it.
         """
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, os.O_RDONLY)
-        except OSError as error:
-            raise CorruptCheckpointError(path=self._path, detail=str(error)) from error
+        except FileNotFoundError as error:
+            raise CorruptCheckpointError(
+                path=self._path, detail="the segment is missing"
+            ) from error
+        except OSError as error:  # which may pass
+            raise StateReadError(path=self._path, detail=error) from error
 
     def read(self, ref: BlockRef) -> tuple[Vectors, list[Chunk]]:
         """The vectors (chunks x dimensions) and chunks of the block at ``ref``.
@@ -129,10 +127,6 @@ class SegmentReader:
         assert self._descriptor is not None  # noqa: S101 - open() has set it
         try:
             block = os.pread(self._descriptor, ref.length, ref.offset)
-        except FileNotFoundError as error:
-            raise CorruptCheckpointError(
-                path=self._path, detail="the segment is missing"
-            ) from error
         except OSError as error:  # which may pass
             raise StateReadError(path=self._path, detail=error) from error
         if len(block) == ref.length and self._cipher is not None:

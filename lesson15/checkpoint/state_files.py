@@ -1,4 +1,7 @@
-"""The two JSON files of a batch: the manifest (written once) and the checkpoint (each commit).
+"""The two JSON files of a batch: the manifest and the checkpoint, which each commit replaces.
+
+The manifest is written when a batch is made, and replaced when the model is opened for the first
+time, or with newer parts than before.
 
 Both carry a schema version and a checksum, and both are meant to be read by people too. Of an
 encrypted batch only the outside can be: version, key id, and how much of each file counts.
@@ -51,10 +54,32 @@ class Commit(BaseModel):
         return Position(self.journal_bytes, self.journal_crc)
 
 
+class ModelIdentity(BaseModel):
+    """What tells a model from another one of the same name.
+
+    Attributes:
+        probe: the embedding of a fixed text, as base64 of float32 numbers; see
+            :mod:`lesson15.embedding.identity`.
+        sha256: of the files of the model, if it has some.
+        revision: what the embedder says of itself, if it does.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    probe: str
+    sha256: str | None = None
+    revision: str | None = None
+
+
 class Manifest(BaseModel):
     """What a batch is made of (``sources``, None for a stream) and how it is processed.
 
     The defaults are what batches of schema version 2 were made with.
+
+    Attributes:
+        identity: which model ``embedder`` names; None until it is opened for the first time.
+        versions: of what else decides what a document comes to, by part; see
+            :mod:`lesson15.engine.versions`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,6 +96,8 @@ class Manifest(BaseModel):
     chunker: str = "default"
     steps: tuple[str, ...] = ()
     scan: ScanRules = ScanRules()
+    identity: ModelIdentity | None = None
+    versions: dict[str, str] = {}
 
 
 def encode(content: dict[str, Any]) -> bytes:
@@ -111,7 +138,8 @@ def decode_checkpoint(
     try:
         commit = Commit(**content["commit"])
         cipher = keyring.cipher(batch_id, commit.encryption)
-        state = _opened("state", content, _place_of(commit), cipher, path)
+        place = "" if cipher is None else _place_of(commit)
+        state = _opened("state", content, place, cipher, path)
         return _STATE.validate_python(state), commit
     except (ValidationError, KeyError, TypeError) as error:
         raise CorruptCheckpointError(path=path, detail=f"unexpected content: {error}") from error
@@ -132,7 +160,8 @@ def save_checkpoint(
     }
     try:
         content = {name: getattr(state, name) for name in _STATE_FIELDS}
-        _save(fs, folder.checkpoint, clear, "state", content, cipher, _place_of(commit))
+        place = "" if cipher is None else _place_of(commit)
+        _save(fs, folder.checkpoint, clear, "state", content, cipher, place)
     except CheckpointWriteError:
         state.last_checkpoint = previous
         raise
@@ -146,7 +175,21 @@ def save_manifest(
     Raises:
         CheckpointWriteError: the system refused.
     """
-    encryption = keyring.start()
+    replace_manifest(fs, folder, manifest, keyring, keyring.start())
+
+
+def replace_manifest(
+    fs: FileSystem,
+    folder: BatchFolder,
+    manifest: Manifest,
+    keyring: Keyring,
+    encryption: Encryption | None,
+) -> None:
+    """Write the manifest in ``folder``, durably, encrypted as ``encryption`` says.
+
+    Raises:
+        CheckpointWriteError: the system refused; a manifest from before stays.
+    """
     cipher = keyring.cipher(manifest.batch_id, encryption)
     clear = {"encryption": encryption and encryption.model_dump()}
     content = manifest.model_dump(mode="json")

@@ -53,6 +53,7 @@ class StoredBatch:
         keyring: the keys at hand.
         file_id: tells whether the checkpoint has been replaced since.
         is_live: whether a process worked on it just before the checkpoint was read.
+        made_of: its manifest, if that is at hand, so that it need not be read.
     """
 
     folder: BatchFolder
@@ -61,6 +62,7 @@ class StoredBatch:
     keyring: Keyring
     file_id: FileId | None = None
     is_live: bool = False
+    made_of: Manifest | None = None
 
     @property
     def batch_id(self) -> str:
@@ -83,7 +85,7 @@ class StoredBatch:
             is_same = False
         if is_same:
             return self
-        return open_batch(self.folder.root.parent, self.batch_id, self.keyring)
+        return open_folder(self.folder.at(0), self.keyring)
 
     def use(self, func: Callable[[StoredBatch], T]) -> T:
         """``func(batch)``, called again with a new reading if the batch was written anew meanwhile.
@@ -104,9 +106,12 @@ class StoredBatch:
     @cached_property
     def manifest(self) -> Manifest:
         """What the batch is made of and with; raises as :func:`open_batch` does."""
-        return self.use(StoredBatch._read_manifest)
+        return self.made_of or self.use(StoredBatch.read_manifest)
 
-    def _read_manifest(self) -> Manifest:
+    def read_manifest(self) -> Manifest:
+        """The manifest of this reading's generation, read anew; raises as :func:`open_batch` does,
+        also if the files have been replaced by those of a later generation.
+        """
         path = self.folder.manifest
         manifest = decode_manifest(_read(path)[0], path, self.batch_id, self.keyring)
         _check_owner(path, manifest.batch_id, self.batch_id)
@@ -176,8 +181,12 @@ def open_batch(state_dir: Path | str, batch_id: str, keyring: Keyring) -> Stored
         StateReadError: a file cannot be read.
         SchemaTooNewError: a later lesson15 wrote it.
     """
-    root = BatchFolder.of(state_dir, batch_id)
-    path = root.checkpoint
+    return open_folder(BatchFolder.of(state_dir, batch_id), keyring)
+
+
+def open_folder(root: BatchFolder, keyring: Keyring) -> StoredBatch:
+    """The batch in ``root``, wherever that lies; raises as :func:`open_batch` does."""
+    batch_id, path = root.batch_id, root.checkpoint
     while True:
         # Before the checkpoint is read: a batch that ends in between is not taken for a killed one.
         is_live = is_locked(root)

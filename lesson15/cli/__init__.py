@@ -24,7 +24,7 @@ from lesson15.cli import (  # noqa: F401 - importing them registers their comman
     workers,
 )
 from lesson15.cli.common import ExitCode, app
-from lesson15.cli.ends import sound_streams
+from lesson15.cli.ends import named, sound_streams
 from lesson15.errors import EmbeddingModelError, OutputError, StorageError, UsageError
 from lesson15.logs import log_to_stderr
 from lesson15.terminal import printable
@@ -83,8 +83,8 @@ def _main() -> None:
     except UsageError as error:
         print(f"Error: {printable(error)}", file=sys.stderr)
         sys.exit(ExitCode.USAGE)
-    except (StorageError, EmbeddingModelError) as error:
-        print(f"Error: {printable(error)}", file=sys.stderr)
+    except (StorageError, EmbeddingModelError, OSError) as error:
+        print(f"Error: {printable(named(error))}", file=sys.stderr)
         sys.exit(ExitCode.RESUMABLE)
     except ValidationError as error:
         prefix = "LESSON15_SERVICE_" if error.title == "ServiceSettings" else "LESSON15_"

@@ -15,15 +15,21 @@ from lesson15.cli.common import (
     AsJson,
     BatchId,
     Broker,
+    ChunkChars,
+    Chunker,
+    ChunkOverlap,
+    Embedder,
     ExitCode,
     Interval,
     MaxConcurrent,
     StateDir,
+    Steps,
+    Store,
     app,
     print_json,
     state_folder,
 )
-from lesson15.cli.ends import how_to_go_on, quit_now
+from lesson15.cli.ends import how_to_go_on, named, quit_now
 from lesson15.cli.faults import Faults, faults_of
 from lesson15.cli.reports import print_report
 from lesson15.cli.sources import (
@@ -65,22 +71,12 @@ def run(
     state_dir: StateDir = None,
     max_concurrent: MaxConcurrent = None,
     checkpoint_interval: Interval = None,
-    embedder: Annotated[
-        str | None,
-        typer.Option(
-            help="Embedding model: minilm, hashing, path:FOLDER, openai:URL#MODEL, or of a plugin."
-        ),
-    ] = None,
-    store: Annotated[
-        str | None, typer.Option(help="Vector store: faiss, chroma, or of a plugin.")
-    ] = None,
-    chunker: Annotated[
-        str | None, typer.Option(help="What splits documents: default, or of a plugin.")
-    ] = None,
-    step: Annotated[
-        list[str] | None,
-        typer.Option(help="Plugin that chunks go through before the model; may be repeated."),
-    ] = None,
+    embedder: Embedder = None,
+    store: Store = None,
+    chunker: Chunker = None,
+    step: Steps = None,
+    chunk_chars: ChunkChars = None,
+    chunk_overlap_chars: ChunkOverlap = None,
     include: Include = None,
     exclude: Exclude = None,
     gitignore: Gitignore = False,
@@ -94,11 +90,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Process documents as a new batch."""
-    settings = Settings()
-    if chunker is not None:
-        settings = settings.model_copy(update={"chunker": chunker})
-    if step:
-        settings = settings.model_copy(update={"steps": tuple(step)})
+    settings = _settings(chunker, step, chunk_chars, chunk_overlap_chars)
     rules = rules_of(include, exclude, gitignore, files_from, null_separated)
     paths = check_sources(paths, rules)
     from lesson15.checkpoint.layout import new_batch_id
@@ -132,23 +124,54 @@ def resume(
     ] = False,
     files_from: FilesFrom = None,
     null_separated: NullSeparated = False,
+    reembed: Annotated[
+        bool,
+        typer.Option(
+            "--reembed",
+            help="Do everything again, with the options below in place of what the batch was made "
+            "with; searches find the old until the new is whole.",
+        ),
+    ] = False,
+    embedder: Embedder = None,
+    store: Store = None,
+    chunker: Chunker = None,
+    step: Steps = None,
+    chunk_chars: ChunkChars = None,
+    chunk_overlap_chars: ChunkOverlap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a batch; a finished one is only looked over for changed files."""
+    """Go on with a batch; a finished one is only looked over for changed files.
+
+    Without --reembed, an embedder, store, chunker, step or size of chunks that differs from what
+    the batch was made with is an error.
+    """
     limits = state_dir, max_concurrent, checkpoint_interval
+    settings = _settings(chunker, step, chunk_chars, chunk_overlap_chars)
     processor: Processor
-    if CheckpointManager(state_folder(state_dir)).folder(batch_id).shards.is_dir():
+    if (
+        CheckpointManager(state_folder(state_dir), makes_folder=False)
+        .folder(batch_id)
+        .shards.is_dir()
+    ):
         if faults:
             raise _faults_are_local()
-        processor = distributed_processor(broker, *limits)
+        processor = distributed_processor(broker, *limits, embedder, store, settings)
     else:
-        processor = _processor(Settings(), *limits, faults_of(faults, state_dir, batch_id))
-    if files_from is None:
+        chosen = faults_of(faults, state_dir, batch_id)
+        processor = _processor(settings, *limits, chosen, embedder, store)
+    if reembed and files_from is not None:
+        raise UsageError(
+            problem="--reembed does what the batch is made of again: resume it with --files-from "
+            "first, then --reembed."
+        )
+    if reembed:
+        work = processor.resume_batch(batch_id, prune=prune, reembed=True)
+    elif files_from is None:
         work = processor.resume_batch(batch_id, prune=prune)
     else:
         listed = list_again(files_from, null_separated)
         work = processor.process_batch(listed, batch_id, resume=True, prune=prune)
-    _drive(processor, batch_id, work, as_json)
+    _drive(processor, batch_id, work, as_json, " --reembed" if reembed else "")
 
 
 @app.command("retry-failed")
@@ -164,6 +187,23 @@ def retry_failed(
     chosen = faults_of(faults, state_dir, batch_id)
     processor = _processor(Settings(), state_dir, max_concurrent, checkpoint_interval, chosen)
     _drive(processor, batch_id, processor.retry_failed(batch_id), as_json)
+
+
+def _settings(
+    chunker: str | None,
+    steps: list[str] | None,
+    chunk_chars: int | None,
+    chunk_overlap_chars: int | None,
+) -> Settings:
+    """The settings, with what was given by options in place of what the environment says."""
+    options = {
+        "chunker": chunker,
+        "steps": tuple(steps) if steps else None,
+        "chunk_chars": chunk_chars,
+        "chunk_overlap_chars": chunk_overlap_chars,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    return Settings().model_copy(update=given)
 
 
 def _processor(
@@ -194,8 +234,17 @@ def _faults_are_local() -> UsageError:
     return UsageError(problem="--faults strikes in this process: workers cannot be given any.")
 
 
-def _drive(processor: Processor, batch_id: str, work: Any, as_json: bool) -> NoReturn:  # noqa: FBT001, RUF100 - internal
-    """Run ``work`` with a progress bar; Ctrl-C cancels once, kills the second time."""
+def _drive(
+    processor: Processor,
+    batch_id: str,
+    work: Any,
+    as_json: bool,  # noqa: FBT001, RUF100 - internal
+    options: str = "",
+) -> NoReturn:
+    """Run ``work`` with a progress bar; Ctrl-C cancels once, kills the second time.
+
+    ``options`` are those that a resume needs to go on with the same.
+    """
     import asyncio
 
     from lesson15.progress_bar import progress_bar
@@ -212,11 +261,11 @@ def _drive(processor: Processor, batch_id: str, work: Any, as_json: bool) -> NoR
     try:
         with progress_bar(processor, is_shown=not as_json and sys.stderr.isatty()):
             report = asyncio.run(main())
-    except (StorageError, EmbeddingModelError) as error:
-        _print_aborted(processor, batch_id, error, as_json)
+    except (StorageError, EmbeddingModelError, OSError) as error:
+        _print_aborted(processor, batch_id, named(error), as_json, options)
         raise typer.Exit(ExitCode.RESUMABLE) from error
     notify(BatchEnded.of(report), processor.settings)
-    _print_report(report, as_json, _resume_hint(processor, batch_id))
+    _print_report(report, as_json, _resume_hint(processor, batch_id) + options)
     if report["status"] not in (BatchStatus.FINISHED, BatchStatus.RUNNING):
         raise typer.Exit(ExitCode.RESUMABLE)
     hidden = report["run"]["hidden"] if report["run"] else 0
@@ -248,8 +297,9 @@ def _print_aborted(
     batch_id: str,
     error: Lesson15Error,
     as_json: bool,  # noqa: FBT001, RUF100 - internal
+    options: str,
 ) -> None:
-    hint = how_to_go_on(error, batch_id, processor.checkpoint_manager.checkpoint_dir)
+    hint = how_to_go_on(error, batch_id, processor.checkpoint_manager.checkpoint_dir, options)
     print(f"Aborted: {printable(error)}", file=sys.stderr)
     if hint is not None:
         print(f"To go on: {printable(hint)}", file=sys.stderr)

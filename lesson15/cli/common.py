@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lesson15.arguments import MOST_CONCURRENT, MOST_INTERVAL
 from lesson15.settings import Settings
 
 app = typer.Typer(
@@ -31,14 +32,48 @@ class ExitCode(enum.IntEnum):
     RESUMABLE = 3
 
 
-StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Folder of all batches' state.")]
+StateDir = Annotated[
+    Path | None,
+    # Whether it can be read is told by whoever reads it: it is no bad usage.
+    typer.Option("--state-dir", help="Folder of all batches' state.", readable=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="Batch id.")]
 MaxConcurrent = Annotated[
-    int | None, typer.Option(min=1, help="Documents in work at once, 10 by default.")
+    int | None,
+    typer.Option(min=1, max=MOST_CONCURRENT, help="Documents in work at once, 10 by default."),
 ]
 Interval = Annotated[
-    int | None, typer.Option(min=1, help="Documents between two checkpoints, 10 by default.")
+    int | None,
+    typer.Option(
+        min=1, max=MOST_INTERVAL, help="Documents between two checkpoints, 10 by default."
+    ),
+]
+Embedder = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        help="Embedding model: minilm, hashing, path:FOLDER, openai:URL#MODEL, or of a plugin.",
+    ),
+]
+Store = Annotated[
+    str | None, typer.Option("--store", help="Vector store: faiss, chroma, or of a plugin.")
+]
+Chunker = Annotated[
+    str | None,
+    typer.Option("--chunker", help="What splits documents: default, or of a plugin."),
+]
+Steps = Annotated[
+    list[str] | None,
+    typer.Option("--step", help="Plugin that chunks go through before the model; may be repeated."),
+]
+ChunkChars = Annotated[
+    int | None,
+    typer.Option("--chunk-chars", min=50, help="Longest chunk, in characters of English."),
+]
+ChunkOverlap = Annotated[
+    int | None,
+    typer.Option("--chunk-overlap-chars", min=0, help="Characters shared by neighbours."),
 ]
 Broker = Annotated[
     str | None,

@@ -15,10 +15,12 @@ from lesson15.errors import (
     CorruptCheckpointError,
     InvalidKeyError,
     Lesson15Error,
+    OtherModelError,
     OutputError,
     RepairError,
     SchemaTooNewError,
     StateReadError,
+    SystemRefusedError,
 )
 
 _NO_READER = 128 + signal.SIGPIPE
@@ -91,12 +93,23 @@ def quit_now(number: int, _frame: FrameType | None) -> NoReturn:
     os._exit(128 + number)
 
 
-def how_to_go_on(error: Lesson15Error, batch_id: str, state_dir: object) -> str | None:
-    """The command that goes on after ``error``, None where no command does."""
-    if isinstance(error, SchemaTooNewError | RepairError):
-        return None
-    command = "repair" if isinstance(error, CorruptCheckpointError) else "resume"
-    return f"lesson15 {command} {batch_id} --state-dir {state_dir}"
+def named(error: Lesson15Error | OSError) -> Lesson15Error:
+    """``error``, or what is said of one that the system raised where nothing else expects it."""
+    return error if isinstance(error, Lesson15Error) else SystemRefusedError(detail=error)
+
+
+def how_to_go_on(
+    error: Lesson15Error, batch_id: str, state_dir: object, options: str = ""
+) -> str | None:
+    """The command that goes on after ``error``, None where no command does.
+
+    ``options`` are those that a resume needs.
+    """
+    if isinstance(error, SchemaTooNewError | RepairError | OtherModelError):
+        return None  # the last one says what there is to choose from
+    if isinstance(error, CorruptCheckpointError):
+        return f"lesson15 repair {batch_id} --state-dir {state_dir}"
+    return f"lesson15 resume {batch_id} --state-dir {state_dir}{options}"
 
 
 def shown_status(error: Lesson15Error) -> str:

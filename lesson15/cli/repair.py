@@ -23,6 +23,7 @@ def repair(batch_id: BatchId, state_dir: StateDir = None, as_json: AsJson = Fals
         state_dir=state_folder(state_dir),
         settings=settings,
     )
+    processor.is_strict = False  # what is done again is done as it was
     report = asyncio.run(mend(processor, batch_id))
     if as_json:
         print_json(report.to_dict())

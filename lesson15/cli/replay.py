@@ -15,6 +15,7 @@ from lesson15.events import (
     Event,
     FaultInjected,
     LimitChanged,
+    PartsChanged,
     RunEnded,
     RunStarted,
     ServiceBack,
@@ -153,6 +154,8 @@ def _note(event: Event) -> str:
             return f"{event.service} does not answer: {event.error}"
         case ServiceBack():
             return f"{event.service} answers again after {event.seconds} s"
+        case PartsChanged():
+            return ", ".join(f"{part} {a} -> {b}" for part, (a, b) in event.changes.items())
         case TotalCounted():
             return f"{event.total}"
         case Committed():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -70,6 +72,8 @@ def check_sources(paths: list[str] | None, rules: ScanRules) -> list[str]:
                          "--files-from.")  # fmt: skip
     check_paths(paths)
     if name == _STANDARD_INPUT:  # which can be read only once
+        if not paths and not _has_input():
+            raise NoDocumentsError(paths="the list on standard input", types=supported_types())
         return paths
     listed = [] if name is None else read_list(name, null_separated=rules.null_separated)
     if next(scan(paths, rules), None) is None and next(scan(listed, rules), None) is None:
@@ -87,3 +91,9 @@ def list_again(files_from: str, null_separated: bool) -> Iterator[str]:  # noqa:
     if files_from != _STANDARD_INPUT:
         check_paths([Path(files_from)])
     return read_list(files_from, null_separated=null_separated)
+
+
+def _has_input() -> bool:
+    """Whether standard input has anything to read; waits for it, and leaves it there."""
+    standard_input = sys.stdin.buffer
+    return not isinstance(standard_input, io.BufferedReader) or bool(standard_input.peek(1).strip())

@@ -23,8 +23,9 @@ def status(batch_id: BatchId, state_dir: StateDir = None, as_json: AsJson = Fals
 
     with Batch.open(state_folder(state_dir), batch_id) as batch:
         view = batch.status()
+        again = batch.reembedding()
     if as_json:
-        print_json(view)
+        print_json({**view, "reembedding": again} if again is not None else view)
     else:
         share = f"{view['progress_percent']:.1f} % of {view['total_docs']} documents"
         if is_counting(view):
@@ -33,6 +34,11 @@ def status(batch_id: BatchId, state_dir: StateDir = None, as_json: AsJson = Fals
             f"{batch_id}: {view['status']}, {share}; {view['processed_docs']} done, "
             f"{view['failed_docs']} failed, {view['skipped_docs']} skipped"
         )
+        if again is not None:
+            print(
+                f"Being done again ({again['processed_docs']} of {again['total_docs']} documents "
+                f"so far): `lesson15 resume {batch_id} --reembed` goes on where that ended."
+            )
 
 
 def is_counting(view: dict[str, Any]) -> bool:
@@ -43,7 +49,7 @@ def is_counting(view: dict[str, Any]) -> bool:
 @app.command("list")
 def list_batches(state_dir: StateDir = None, as_json: AsJson = False) -> None:
     """List all batches."""
-    manager = CheckpointManager(state_folder(state_dir))
+    manager = CheckpointManager(state_folder(state_dir), makes_folder=False)
     batches: list[dict[str, Any]] = []
     for batch_id in manager.list_checkpoints():
         found = manager.try_open(batch_id)

@@ -11,12 +11,15 @@ import sys
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
+from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.segment import Vectors
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.distributed.plan import settled_among
+from lesson15.embedding import open_embedder
+from lesson15.engine.provenance import Provenance
 from lesson15.engine.writer import Writer
-from lesson15.errors import CorruptCheckpointError
+from lesson15.errors import CorruptCheckpointError, OtherModelError, StorageError
 from lesson15.events import AttemptFailed, DocRemoved, DocSettled, Event, FaultInjected, now
 from lesson15.logs import get_logger
 from lesson15.models import BatchReport, BatchState, BatchStatus, Chunk, DocStatus
@@ -35,8 +38,15 @@ class Merge:
     Used by one thread at a time, never that of ``loop``, which ``writer`` belongs to.
     """
 
-    def __init__(self, writer: Writer, batch: StoredBatch, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        batch: StoredBatch,
+        fs: FileSystem,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._batch = batch
+        self._fs = fs
         self.manifest = batch.manifest
         self._writer = writer
         self._loop = loop
@@ -47,7 +57,7 @@ class Merge:
         batch = await asyncio.to_thread(manager.open, batch_id)
         # A shard is committed as a whole.
         writer = await asyncio.to_thread(Writer, batch, manager.fs, sys.maxsize)
-        return cls(writer, batch, asyncio.get_running_loop())
+        return cls(writer, batch, manager.fs, asyncio.get_running_loop())
 
     @property
     def state(self) -> BatchState:
@@ -58,6 +68,27 @@ class Merge:
     def catalog(self) -> Catalog:
         """The catalogue of the batch, as of the last commit."""
         return self._writer.catalog
+
+    def identify(self) -> None:
+        """Put on record which model the batch is made with, so that every worker can check its own.
+
+        Where the model cannot be opened, which only workers must be able to, it stays unknown.
+
+        Raises:
+            OtherModelError: it is not the one that made what the batch has already.
+            CheckpointWriteError: the system refused.
+        """
+        if self.manifest.identity is not None:
+            return
+        provenance = Provenance(self._batch, self.catalog, self._fs, _nobody)
+        try:
+            embedder = open_embedder(self.manifest.embedder, self.manifest.dimensions)
+            provenance.check(embedder)
+        except (OtherModelError, StorageError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a model is missing here
+            log.info("the model is unknown to the coordinator", error=str(error))
+        self.manifest = self._batch.read_manifest()
 
     def absorb(self, shards: CheckpointManager, shard_id: str) -> list[str]:
         """Add what a closed shard has committed, commit it, and return what is left of the shard.
@@ -150,3 +181,7 @@ def _committed(shard: StoredBatch, settled: set[str]) -> Iterator[Entry]:
                     content = blocks.read(event.block)
                 settled.add(event.doc_id)  # not before: a damaged one is to be done again
             yield event, content
+
+
+def _nobody(_event: Event) -> None:
+    """Is told that a worker's parts may be newer: the coordinator does no work itself."""

@@ -19,9 +19,8 @@ from lesson15.distributed.plan import plan
 from lesson15.distributed.queue import CeleryQueue, ShardQueue, ShardTask, chosen_broker
 from lesson15.distributed.shards import Shards
 from lesson15.documents.scan import Scan
-from lesson15.engine.feed import Naming
+from lesson15.engine.feed import STANDARD_INPUT, Naming, Paths, SourcePaths, begun_with, roots_of
 from lesson15.engine.processor import BatchProcessor
-from lesson15.engine.source_paths import STANDARD_INPUT, Paths, SourcePaths, begun_with, roots_of
 from lesson15.engine.sources import Sources
 from lesson15.errors import (
     BatchExistsError,
@@ -113,7 +112,7 @@ class DistributedProcessor:
         """
         if isinstance(doc_paths, str | os.PathLike):
             doc_paths = [doc_paths]
-        if self._local.rules.files_from == STANDARD_INPUT and not resume:
+        if self._local.recipe.rules.files_from == STANDARD_INPUT and not resume:
             raise UsageError(problem="A distributed batch needs a list that can be read again: "
                              "write it to a file for --files-from.")  # fmt: skip
         if not isinstance(doc_paths, Sequence):
@@ -142,8 +141,19 @@ class DistributedProcessor:
             return await self._local.process_batch(doc_paths, batch_id, resume=True, prune=prune)
         return report
 
-    async def resume_batch(self, batch_id: str, *, prune: bool = False) -> dict[str, Any]:
-        """As ``process_batch(..., resume=True)``, on the sources that the batch began with."""
+    async def resume_batch(
+        self, batch_id: str, *, prune: bool = False, reembed: bool = False
+    ) -> dict[str, Any]:
+        """As ``process_batch(..., resume=True)``, on the sources that the batch began with.
+
+        Workers cannot ``reembed``: a finished batch is a normal one, which :class:`BatchProcessor`
+        does again.
+        """
+        if reembed:
+            raise UsageError(
+                problem=f"Workers cannot do batch {batch_id!r} again: resume it to its end without "
+                "--reembed, then run `lesson15 resume --reembed` on one machine."
+            )
         manifest = self.checkpoint_manager.open(batch_id).manifest
         paths = begun_with(manifest, prune=prune)
         return await self.process_batch(paths, batch_id, resume=True, prune=prune)
@@ -156,6 +166,7 @@ class DistributedProcessor:
             shards.prepare()
             merge = await Merge.open(self.checkpoint_manager, batch_id)
             stack.push_async_callback(merge.aclose)
+            await _in_thread(merge.identify)
             naming = Naming(merge.manifest.base_dir)
             sources = Sources(batch_id, naming, roots_of(merge.manifest, paths), prune=prune)
             await _in_thread(sources.check, merge.catalog)  # before anything is changed

@@ -49,9 +49,9 @@ class Shards:
 
     def __init__(self, folder: BatchFolder, keyring: Keyring) -> None:
         self.root = folder.shards
-        self.open = CheckpointManager(self.root / "open", keyring=keyring)
-        self.closed = CheckpointManager(self.root / "closed", keyring=keyring)
-        self._new = CheckpointManager(self.root / "new", keyring=keyring)
+        self.open = CheckpointManager(self.root / "open", keyring=keyring, makes_folder=False)
+        self.closed = CheckpointManager(self.root / "closed", keyring=keyring, makes_folder=False)
+        self._new = CheckpointManager(self.root / "new", keyring=keyring, makes_folder=False)
 
     # --- the coordinator's side ---------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from lesson15.checkpoint.encryption import Keyring
@@ -40,7 +39,9 @@ class ShardWorker:
     """
 
     def __init__(self, state_dir: Path | str, settings: Settings) -> None:
-        self._batches = CheckpointManager(state_dir, keyring=Keyring.of(settings))
+        self._batches = CheckpointManager(
+            state_dir, keyring=Keyring.of(settings), makes_folder=False
+        )
         self._settings = settings
         self._runner = asyncio.Runner()
         self._owner = f"pid {os.getpid()} on {socket.gethostname()}"
@@ -100,7 +101,7 @@ class ShardWorker:
         """Parser processes and model, kept as long as shards are of the same kind."""
         kind = (
             manifest.embedder, manifest.chunk_chars, manifest.chunk_overlap_chars,
-            manifest.chunker, manifest.steps, max_concurrent,
+            manifest.chunker, manifest.steps, manifest.identity, max_concurrent,
         )  # fmt: skip
         if self._tools is not None:
             if self._tools[0] == kind:
@@ -135,12 +136,7 @@ class _Heart:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._stopped.set()
         self._thread.join()
 

@@ -95,12 +95,8 @@ def _kind(value: object) -> str:
     return f"a value of the type {type(value).__name__}"
 
 
-def _is_integer(value: object) -> bool:
-    return type(value) is int
-
-
 def _is_page(value: object) -> bool:
-    return isinstance(value, int) and _is_integer(value) and value >= 1
+    return type(value) is int and value >= 1
 
 
 def _is_heading(value: object) -> bool:
@@ -111,7 +107,7 @@ def _is_span(value: object) -> bool:
     return (
         isinstance(value, list)
         and len(value) == 2  # noqa: PLR2004, RUF100 - its two ends
-        and all(map(_is_integer, value))
+        and all(type(each) is int for each in value)
         and 0 <= value[0] <= value[1]
     )
 

@@ -22,17 +22,16 @@ Chunks may overlap. It runs in a parser process, which is killed if it hangs.
 """
 
 
+VERSION = "1"
+"""Of the default chunker: to be raised when it begins to split texts in other places."""
+
+
 def default(section: Section, options: ParseOptions) -> Sequence[tuple[int, int]]:
     """The chunks that fit the model: see :mod:`lesson15.documents.chunking`."""
     return spans(section.text, section.kind, options.chunk_chars, options.chunk_overlap_chars)
 
 
-_BUILT_IN: dict[str, Chunker] = {"default": default}
-
-
-def check_chunker(name: str) -> None:
-    """Raise UnknownNameError unless there is a chunker called ``name``."""
-    plugins.check_name(Group.CHUNKERS, name, _BUILT_IN)
+BUILT_IN: dict[str, Chunker] = {"default": default}
 
 
 @cache
@@ -43,8 +42,8 @@ def open_chunker(name: str) -> Chunker:
         UnknownNameError: there is none.
         PluginError: the plugin is broken.
     """
-    check_chunker(name)
-    return _BUILT_IN.get(name) or plugins.make(Group.CHUNKERS, name, _BUILT_IN)
+    plugins.check_name(Group.CHUNKERS, name, BUILT_IN)
+    return BUILT_IN.get(name) or plugins.make(Group.CHUNKERS, name, BUILT_IN)
 
 
 def split_document(document: LoadedDocument, path: str, options: ParseOptions) -> list[Chunk]:

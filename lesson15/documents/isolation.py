@@ -19,8 +19,9 @@ import orjson
 
 from lesson15 import errors
 from lesson15.children import cause_of_end, child_environment
+from lesson15.documents.checking import fault_of_meta
 from lesson15.documents.parsed import Fingerprint, ParsedDocument, ParseOptions
-from lesson15.documents.parser_process import LENGTH, chunks_of
+from lesson15.documents.parser_process import LENGTH
 from lesson15.errors import (
     DocumentError,
     DocumentNotFoundError,
@@ -29,6 +30,7 @@ from lesson15.errors import (
     ParserCrashedError,
     ParseTimeoutError,
 )
+from lesson15.models import Chunk
 
 _SECRETS = {"LESSON15_ENCRYPTION_KEY", "LESSON15_ENCRYPTION_KEY_FILE"}
 
@@ -112,9 +114,6 @@ class ParserPool:
             if process.returncode is None:
                 return process
             self._all.discard(process)
-        return await self._start()
-
-    async def _start(self) -> Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *self._arguments,
@@ -166,8 +165,10 @@ class ParserPool:
 def _result(reply: dict[str, Any], path: str) -> ParsedDocument:
     if "error" in reply:
         raise _error(reply, path)
-    try:
-        chunks = chunks_of(reply)
+    try:  # what comes from there is not to be trusted
+        chunks = [Chunk(text, meta) for text, meta in reply["chunks"]]
+        if not all(isinstance(each.text, str) and not fault_of_meta(each.meta) for each in chunks):
+            raise ValueError("not a list of texts, each with its meta")
         return ParsedDocument(chunks, reply["sha256"], Fingerprint(*reply["fingerprint"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ParserCrashedError(path=path, detail=f"unexpected reply: {error}") from error

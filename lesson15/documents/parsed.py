@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from lesson15.models import Chunk
 
 TextKind = Literal["plain", "markdown"]
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """What tells, without reading it, whether a file is still the one that was read.
 
     ``size`` is in bytes; ``mtime_ns`` and ``ctime_ns`` are nanoseconds since the epoch, as in
@@ -37,10 +36,6 @@ class Fingerprint:
     def from_stat(cls, status: os.stat_result) -> Fingerprint:
         """The fingerprint in a ``stat`` result that is already at hand."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-    def to_list(self) -> list[int]:
-        """``[size, mtime_ns, ctime_ns]``, ready for JSON."""
-        return [self.size, self.mtime_ns, self.ctime_ns]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,10 @@ from typing import Any, BinaryIO, Protocol
 
 import orjson
 
-from lesson15.documents.checking import fault_of_meta
 from lesson15.documents.parsed import ParsedDocument, ParseOptions
 from lesson15.documents.parsing import parse_document
 from lesson15.errors import Lesson15Error
-from lesson15.models import Chunk
+from lesson15.errors.base import as_utf8
 
 LENGTH = struct.Struct(">I")
 Parse = Callable[[str, ParseOptions, dict[str, Any]], ParsedDocument]
@@ -76,7 +75,7 @@ def _answer(parse: Parse, options: ParseOptions, request: dict[str, Any]) -> dic
     try:
         parsed = parse(os.fsdecode(bytes.fromhex(request["path"])), options, request)
     except Lesson15Error as error:
-        fields = {name: value if isinstance(value, int) else _utf8(str(value))
+        fields = {name: value if isinstance(value, int) else as_utf8(str(value))
                   for name, value in error.fields.items() if name != "path"}  # fmt: skip
         return {"error": type(error).__name__, "fields": fields}
     except MemoryError:  # so little is left that the named error could not be made
@@ -84,24 +83,8 @@ def _answer(parse: Parse, options: ParseOptions, request: dict[str, Any]) -> dic
     return {
         "chunks": [[chunk.text, chunk.meta] for chunk in parsed.chunks],
         "sha256": parsed.sha256,
-        "fingerprint": parsed.fingerprint.to_list(),
+        "fingerprint": list(parsed.fingerprint),
     }
-
-
-def chunks_of(reply: dict[str, Any]) -> list[Chunk]:
-    """The chunks in a reply, which is not to be trusted.
-
-    Raises:
-        ValueError: they are not what :func:`serve` sends.
-    """
-    chunks = [Chunk(text, meta) for text, meta in reply["chunks"]]
-    if not all(isinstance(chunk.text, str) and not fault_of_meta(chunk.meta) for chunk in chunks):
-        raise ValueError("not a list of texts, each with its meta")
-    return chunks
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _claim_stdout() -> BinaryIO:

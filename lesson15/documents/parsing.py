@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -28,12 +29,16 @@ from lesson15.errors import (
     EmptyDocumentError,
     InvalidChunkError,
     MalformedDocumentError,
+    NotAFileError,
     NoTextError,
     OutOfMemoryError,
     OutsideRootsError,
     UnreadableDocumentError,
     UnsupportedFormatError,
 )
+
+# What the system says of an entry that no waiting turns into a file.
+_NOT_A_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.ENAMETOOLONG)
 
 
 def _go_on(_part: str) -> None:
@@ -103,7 +108,8 @@ def _named_errors(path: str) -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemoryError(path=path, detail="while parsing") from error
     except OSError as error:
-        raise UnreadableDocumentError(path=path, detail=error.strerror or error) from error
+        kind = NotAFileError if error.errno in _NOT_A_FILE else UnreadableDocumentError
+        raise kind(path=path, detail=error.strerror or error) from error
     except Exception as error:  # a third-party parser met bytes that its authors did not
         detail = f"{type(error).__name__}: {error}"
         expected = _suffix(path).lstrip(".").upper()
@@ -119,7 +125,7 @@ def _read(path: str, options: ParseOptions) -> tuple[bytes, Fingerprint]:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         if os.path.islink(path):  # noqa: PTH114 - paths are strings here
-            raise UnreadableDocumentError(path=path, detail="a broken link") from None
+            raise NotAFileError(path=path, detail="a broken link") from None
         raise
     with os.fdopen(descriptor, "rb") as file:
         # Where the open file lies, not where its name leads by now: a link that was swapped
@@ -127,7 +133,7 @@ def _read(path: str, options: ParseOptions) -> tuple[bytes, Fingerprint]:
         _check_roots(path, f"/proc/self/fd/{descriptor}", options)
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
-            raise UnreadableDocumentError(path=path, detail="not a regular file")
+            raise NotAFileError(path=path, detail=_kind_of(before.st_mode))
         suffix = _suffix(path)
         if suffix not in loaders():
             raise UnsupportedFormatError(path=path, suffix=suffix, types=supported_types())
@@ -140,6 +146,12 @@ def _read(path: str, options: ParseOptions) -> tuple[bytes, Fingerprint]:
     if fingerprint != Fingerprint.from_stat(before) or len(data) != before.st_size:
         raise DocumentChangedError(path=path)
     return data, fingerprint
+
+
+def _kind_of(mode: int) -> str:
+    """What a file that is not a regular one is."""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _check_roots(path: str, link: str, options: ParseOptions) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from lesson15.arguments import path_text
 from lesson15.documents.loaders import loaders
 from lesson15.errors import PathNotFoundError, UsageError
 from lesson15.models import ScanRules
@@ -24,14 +27,28 @@ _PART = 1 << 16  # characters of a list read at once
 
 
 def check_paths(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Check that every path exists.
+    """Check that every path exists, or may do so: what cannot be seen fails by name later.
 
     Raises:
         PathNotFoundError: one does not.
     """
     for path in paths:
-        if not os.path.lexists(path):
+        if is_absent(path):
             raise PathNotFoundError(path=os.fspath(path), cwd=Path.cwd())
+
+
+def is_absent(path: str | os.PathLike[str]) -> bool:
+    """Whether the system says that there is no ``path``, not even a link.
+
+    ``os.path.lexists`` takes for absent what cannot be seen, too.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL byte is in no name
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def is_inside(real_path: str, root: str) -> bool:
@@ -54,6 +71,7 @@ class Scan:
 
     Attributes:
         unsupported: how many files of folders were passed over so far, by suffix ("" for none).
+        unlisted: what may be a folder, was yielded as it is, and hides what lies in it.
 
     Raises:
         UsageError: a pattern of ``rules`` is no pattern.
@@ -69,11 +87,19 @@ class Scan:
         self._exclude = _patterns("--exclude", rules.exclude)
         self._obeys_gitignore = rules.gitignore
         self.unsupported: dict[str, int] = {}
+        self.unlisted: set[str] = set()
 
     def __iter__(self) -> Iterator[str]:
         for path in self._paths:
-            text = os.fspath(path)
-            if os.path.isdir(text):  # noqa: PTH112 - paths are strings here
+            text = path_text(path)
+            try:
+                is_folder = stat.S_ISDIR(os.stat(text).st_mode)  # noqa: PTH116 - strings, for speed
+            except (FileNotFoundError, NotADirectoryError, ValueError):
+                is_folder = False
+            except OSError:
+                is_folder = False
+                self.unlisted.add(text)
+            if is_folder:
                 yield from self._walk(text)
             else:
                 yield text
@@ -92,6 +118,8 @@ class Scan:
                     ignores.enter(path)
                 open_folders.append(self._sort_out(entries, prefix, ignores))
             else:
+                if is_folder:
+                    self.unlisted.add(path)
                 yield path
 
     def _sort_out(
@@ -105,6 +133,7 @@ class Scan:
             try:
                 is_folder = entry.is_dir(follow_symlinks=False)
             except OSError:  # whatever it is, it must not go unnoticed
+                self.unlisted.add(path)
                 yield path, False
                 continue
             place = path[prefix:] + "/" * is_folder
@@ -116,7 +145,7 @@ class Scan:
                 yield path, True
             elif self._include is not None and not self._include.match_file(place):
                 continue
-            elif not _is_link_to_folder(entry):
+            elif not (entry.is_symlink() and _is_link_to_folder(entry)):
                 suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - strings, for speed
                 if suffix in self._known:
                     yield path, False
@@ -172,23 +201,30 @@ class Ignores:
 def read_list(name: str, *, null_separated: bool) -> Iterator[str]:
     """Yield the paths that the file ``name`` lists, "-" for standard input.
 
+    Lines may end with CR LF, and a byte order mark may come before the first: not in a list that is
+    separated by NUL, which holds the names as they are.
+
     Raises:
         UsageError: it cannot be read.
     """
-    separator = b"\0" if null_separated else b"\n"
+    separator, end, mark = (b"\0", b"", b"") if null_separated else (b"\n", b"\r", codecs.BOM_UTF8)
     try:
         with ExitStack() as stack:
-            number = (
-                sys.stdin.fileno()
-                if name == "-"
-                else stack.enter_context(Path(name).open("rb", buffering=0)).fileno()
-            )
-            rest = b""
-            while part := os.read(number, _PART):
+            if name == "-":
+                file: BinaryIO = sys.stdin.buffer
+            else:
+                file = stack.enter_context(Path(name).open("rb"))
+            rest, is_first = b"", True
+            while part := file.read1(_PART):  # type: ignore[attr-defined] # both are buffered
                 *lines, rest = (rest + part).split(separator)
-                yield from (os.fsdecode(line) for line in lines if line.strip())
-            if rest.strip():
-                yield os.fsdecode(rest)
+                for line in lines:
+                    path = line.removeprefix(mark * is_first).removesuffix(end)
+                    is_first = False
+                    if path.strip():
+                        yield os.fsdecode(path)
+            path = rest.removeprefix(mark * is_first).removesuffix(end)
+            if path.strip():
+                yield os.fsdecode(path)
     except OSError as error:
         raise UsageError(
             problem=f"The list of paths {name} cannot be read ({error.strerror}). Check the name "

@@ -8,6 +8,7 @@ from lesson15.embedding.base import Embedder
 from lesson15.embedding.endpoint import Endpoint
 from lesson15.embedding.hashing import HashingEmbedder
 from lesson15.embedding.identity import identity_of, probe_vector, same_model
+from lesson15.errors import UsageError
 from lesson15.plugins import Group
 
 __all__ = [
@@ -25,14 +26,24 @@ _DIMENSIONS = {"minilm": 384, "hashing": 256}
 _CHOICES = [*_DIMENSIONS, "path:FOLDER", "openai:URL#MODEL"]
 
 
-def check_embedder(name: str) -> None:
-    """Check that there is an embedder called ``name``; no model is loaded and nothing is called.
+def check_embedder(embedder: str | Embedder) -> None:
+    """Check that ``embedder`` is one, or the name of one; nothing is loaded, nothing is called.
 
     Raises:
-        UnknownNameError: there is none.
+        UsageError: it is an object without the attributes of an embedder.
+        UnknownNameError: there is none of that name.
         EmbedderNameError: it is a ``path:`` or ``openai:`` that cannot be used.
     """
-    canonical_name(name)
+    if isinstance(embedder, str):
+        canonical_name(embedder)
+        return
+    lacks = [name for name in ("name", "dimensions", "embed") if not hasattr(embedder, name)]
+    if lacks or not callable(embedder.embed) or isinstance(embedder, type):
+        detail = f"it lacks {', '.join(lacks)}" if lacks else "it is a class or cannot embed"
+        raise UsageError(
+            problem=f"{embedder!r} is no embedder ({detail}): give a name, or an object with name, "
+            "dimensions and embed(texts)."
+        )
 
 
 def canonical_name(name: str) -> str:

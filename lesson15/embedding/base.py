@@ -1,15 +1,17 @@
-"""The port of an embedding model."""
+"""The port of an embedding model: what one is and says of itself, and how it is called."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lesson15.errors import EmbeddingModelError
+from lesson15.recovery import Decision, TransientHook, exponential_wait
+from lesson15.settings import Settings
 
 Vectors = NDArray[np.float32]
 
@@ -51,17 +53,6 @@ class Embedder(Protocol):
         ...
 
 
-@runtime_checkable
-class ParallelEmbedder(Embedder, Protocol):
-    """An embedder that may be called from ``threads`` threads at once."""
-
-    threads: int
-
-    def begin_thread(self) -> None:
-        """Prepare the calling thread; called in each of the engine's threads before its first."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What an embedder says of itself; None where it says nothing."""
@@ -100,3 +91,64 @@ class Traits:
             tokens_per_minute=number("tokens_per_minute", 1e-6),
             count_tokens=getattr(embedder, "count_tokens", None),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How calls are repeated; the fields are the settings of the same meaning."""
+
+    timeout: float = 300.0
+    max_retries: int = 3
+    retry_delay: float = 1.0
+    max_retry_after: float = 300.0
+    breaker_failures: int = 5
+    outage_patience: float = 3600.0
+    probe_interval: float = 30.0
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> CallOptions:
+        """The options that ``settings`` ask for."""
+        return cls(
+            timeout=settings.embed_timeout,
+            max_retries=settings.max_retries,
+            retry_delay=settings.retry_delay,
+            max_retry_after=settings.max_retry_after,
+            breaker_failures=settings.breaker_failures,
+            outage_patience=settings.outage_patience,
+            probe_interval=settings.probe_interval,
+            requests_per_minute=settings.embed_requests_per_minute,
+            tokens_per_minute=settings.embed_tokens_per_minute,
+        )
+
+    def until_told(self, decision: Decision, else_seconds: float) -> float:
+        """Seconds that the service asked to wait, within bounds, or those given."""
+        if decision.retry_after is None:
+            return else_seconds
+        return min(decision.retry_after, self.max_retry_after)
+
+    def backoff(self, number: int) -> float:
+        """Seconds before retry ``number``, from 1: exponential, with jitter."""
+        return exponential_wait(self.retry_delay, number)
+
+
+def _nothing(_what: object) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallHooks:
+    """Whom to tell, on the event loop.
+
+    Attributes:
+        on_outage: the service is away, because of this error; every call waits.
+        on_recovery: it is back, after so many seconds.
+        on_pressure: a call ran out of memory; fewer documents should be in work.
+        is_transient: an opinion on errors; see :func:`lesson15.recovery.classify`.
+    """
+
+    on_outage: Callable[[Exception], object] = _nothing
+    on_recovery: Callable[[float], object] = _nothing
+    on_pressure: Callable[[Exception], object] = _nothing
+    is_transient: TransientHook | None = None

@@ -18,36 +18,32 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lesson15.embedding.base import Embedder, Vectors
+from lesson15.embedding.base import CallHooks, CallOptions, Embedder, Vectors
 from lesson15.embedding.calls import ModelCalls
-from lesson15.embedding.options import CallHooks, CallOptions
 
 _LOOK_AHEAD = 1024
 
 
+@dataclass(slots=True, eq=False)
 class _Document:
-    """The chunks of one document, and the vectors of those that are done."""
+    """The vectors of one document's chunks, of which ``left`` are still to come."""
 
-    def __init__(self, texts: list[str], future: asyncio.Future[Vectors]) -> None:
-        self.texts = texts
-        self.future = future
-        self._left = len(texts)
-        self._vectors: Vectors | None = None
+    vectors: list[NDArray[Any] | None]
+    future: asyncio.Future[Vectors]
+    left: int
 
     def fill(self, number: int, vector: NDArray[Any]) -> None:
         """Put the vector (dimensions) of chunk ``number`` in its place."""
-        if self._vectors is None:
-            self._vectors = np.empty((len(self.texts), len(vector)), np.float32)
-        self._vectors[number] = vector
-        self._left -= 1
-        if not self._left and not self.future.done():
-            self.future.set_result(self._vectors)
+        self.vectors[number] = vector
+        self.left -= 1
+        if not self.left and not self.future.done():
+            self.future.set_result(np.stack(self.vectors))  # type: ignore[arg-type]
 
     def fail(self, error: Exception) -> None:
         """Let the document fail, unless it has been settled already."""
@@ -55,19 +51,14 @@ class _Document:
             self.future.set_exception(error)
 
 
+@dataclass(slots=True, eq=False)
 class _Chunk:
     """One chunk that waits; its size in UTF-8 bytes goes with its tokens in any language."""
 
-    __slots__ = ("document", "number", "size")
-
-    def __init__(self, document: _Document, number: int) -> None:
-        self.document = document
-        self.number = number
-        self.size = len(self.text.encode())
-
-    @property
-    def text(self) -> str:
-        return self.document.texts[self.number]
+    document: _Document
+    number: int
+    text: str
+    size: int
 
 
 class MicroBatcher:
@@ -107,11 +98,14 @@ class MicroBatcher:
             RefusedTextError, RepeatedCallError: one of them cannot be embedded.
             ServiceOutageError, EmbeddingModelError: none can; the batch has to end.
         """
-        document = _Document(texts, asyncio.get_running_loop().create_future())
-        self._waiting.extend(_Chunk(document, number) for number in range(len(texts)))
+        future: asyncio.Future[Vectors] = asyncio.get_running_loop().create_future()
+        document = _Document([None] * len(texts), future, len(texts))
+        self._waiting.extend(
+            _Chunk(document, number, text, len(text.encode())) for number, text in enumerate(texts)
+        )
         # Not at once: documents that are ready in this turn of the loop join in.
         asyncio.get_running_loop().call_soon(self._start_calls)
-        return await document.future
+        return await future
 
     def _start_calls(self) -> None:
         if not self._model.is_open:

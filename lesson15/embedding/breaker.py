@@ -67,7 +67,6 @@ class Breaker:
         self._not_before = 0.0
         self._wave_ends = 0.0
         self._outage: asyncio.Task[None] | None = None
-        self.successes = 0
         self.outages = 0
 
     @property
@@ -93,7 +92,6 @@ class Breaker:
 
     def succeed(self) -> None:
         """Count a call that was answered."""
-        self.successes += 1
         self._in_a_row = self._untold = 0
 
     def fail(self, error: Exception, decision: Decision, begun: float) -> None:
@@ -169,7 +167,6 @@ class Breaker:
                 break
         seconds = loop.time() - self._began
         self._in_a_row, self._untold, self._not_before, self._outage = 0, 0, 0.0, None
-        self.successes += 1
         log.warning("embedding service back", embedder=self.name, seconds=round(seconds, 3))
         self._on_recovery(seconds)
 

@@ -7,7 +7,8 @@ texts, all of other people's documents:
   asks for. Where the service itself is in trouble (:class:`~lesson15.recovery.Trouble`), the texts
   are never blamed; a :class:`~lesson15.embedding.breaker.Breaker` holds all calls back.
 - Texts are blamed once the retries are used up, or at once if they are refused: the call is halved
-  until the bad text is alone, and the others get their vectors.
+  until the bad text is alone, and the others get their vectors. So is a call of several texts that
+  fails again after each of a few outages: between them the service answered a single text.
 - Before a lone text is blamed, the embedder must have shown that it works: it has answered another
   call since, or it answers a probe. If it refuses even that, the batch ends, and not 2,000
   documents in the dead-letter list.
@@ -16,7 +17,6 @@ texts, all of other people's documents:
 from __future__ import annotations
 
 import asyncio
-import random
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -24,13 +24,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
-from lesson15.embedding.base import Embedder, Traits, Vectors
+from lesson15.embedding.base import CallHooks, CallOptions, Embedder, Traits, Vectors
 from lesson15.embedding.breaker import Breaker, refusal
-from lesson15.embedding.options import CallHooks, CallOptions
 from lesson15.embedding.rates import Rates
-from lesson15.embedding.threads import DaemonThreads
 from lesson15.errors import (
     EmbedderRefusedError,
     EmbeddingModelError,
@@ -52,6 +51,7 @@ from lesson15.recovery import (
     classify,
 )
 from lesson15.recovery.evidence import grpc_code, http_status
+from lesson15.threads import DaemonThreads
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -60,7 +60,7 @@ PROBE_TEXT = "lesson15 asks whether you are there."
 _PROBE_TRIES = 3
 _LIMITED_TRIES = 4
 _RELAPSES = 10
-_LONGEST_BACKOFF = 60.0
+_RELAPSES_OF_SEVERAL = 2
 
 
 class _BlameError(Exception):
@@ -74,10 +74,16 @@ class _BlameError(Exception):
 class ModelCalls:
     """Makes the calls of one embedder, in threads; on one event loop.
 
+    Breaker and rates are made when they are first needed: a model on this machine needs none.
+
     Args:
         open_embedder: makes the embedder; called in a thread.
         options: how calls are repeated.
         hooks: whom to tell.
+
+    Attributes:
+        is_open: whether the embedder is there.
+        traits: what it says of itself.
     """
 
     def __init__(
@@ -92,12 +98,11 @@ class ModelCalls:
         self._threads = DaemonThreads("lesson15-embed")
         self._begun = threading.local()
         self._embedder: Embedder | None = None
+        self.is_open = False
         self.traits = Traits()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the embedder is there."""
-        return self._embedder is not None
+        self._rates: Rates | None = None
+        self._breaker: Breaker | None = None
+        self._answered = 0  # calls
 
     async def open(self) -> None:
         """Make the embedder, however long it takes a service that is away to come back.
@@ -118,27 +123,34 @@ class ModelCalls:
         options, traits = self._options, self.traits
         if tries > options.max_retries:
             self._hooks.on_recovery(asyncio.get_running_loop().time() - began)
-        self._rates = Rates(
-            traits.requests_per_minute or options.requests_per_minute,
-            traits.tokens_per_minute or options.tokens_per_minute,
-            traits.count_tokens,
-        )
-        self._breaker = Breaker(
-            embedder.name,
-            self._probe,
-            threshold=options.breaker_failures,
-            patience=options.outage_patience,
-            first_wait=options.retry_delay,
-            longest_wait=options.probe_interval,
-            longest_told_wait=options.max_retry_after,
-            on_outage=self._hooks.on_outage,
-            on_recovery=self._recovered,
-            classify=self._classify,
-        )
-        self._embedder = embedder
+        requests = traits.requests_per_minute or options.requests_per_minute
+        tokens = traits.tokens_per_minute or options.tokens_per_minute
+        if requests or tokens:
+            self._rates = Rates(requests, tokens, traits.count_tokens)
+        self._embedder, self.is_open = embedder, True
+
+    def _made_breaker(self) -> Breaker:
+        """The breaker, from the first failure on."""
+        if self._breaker is None:
+            assert self._embedder is not None  # noqa: S101 - a call of it has failed
+            self._breaker = Breaker(
+                self._embedder.name,
+                self._probe,
+                threshold=self._options.breaker_failures,
+                patience=self._options.outage_patience,
+                first_wait=self._options.retry_delay,
+                longest_wait=self._options.probe_interval,
+                longest_told_wait=self._options.max_retry_after,
+                on_outage=self._hooks.on_outage,
+                on_recovery=self._recovered,
+                classify=self._classify,
+            )
+        return self._breaker
 
     def _recovered(self, seconds: float) -> None:
-        self._rates.resume()
+        self._answered += 1
+        if self._rates is not None:
+            self._rates.resume()
         self._hooks.on_recovery(seconds)
 
     def _after_opening(self, error: Exception, tries: int, began: float) -> float:
@@ -146,7 +158,7 @@ class ModelCalls:
         options, decision = self._options, self._classify(error)
         waited = asyncio.get_running_loop().time() - began
         if decision.is_transient and tries <= options.max_retries:
-            return self._until_told(decision, self._backoff(tries))
+            return options.until_told(decision, options.backoff(tries))
         if not decision.is_transient or isinstance(error, StepTimeoutError):
             if isinstance(error, StorageError | EmbeddingModelError):
                 raise error
@@ -157,7 +169,7 @@ class ModelCalls:
             raise ServiceOutageError(
                 embedder="of this batch", seconds=round(waited), detail=error
             ) from error
-        return self._until_told(decision, min(self._backoff(tries), options.probe_interval))
+        return options.until_told(decision, min(options.backoff(tries), options.probe_interval))
 
     async def run(self, texts: list[str]) -> list[NDArray[Any] | Exception]:
         """For each text its vector (dimensions), or what went wrong with it; see the module."""
@@ -173,7 +185,7 @@ class ModelCalls:
 
     async def aclose(self) -> None:
         """Let go of the threads; one in a call that never returns is left behind."""
-        if self._embedder is not None:
+        if self._breaker is not None:
             await self._breaker.aclose()
         self._threads.close()
 
@@ -186,18 +198,22 @@ class ModelCalls:
             _BlameError: the texts are to blame.
             Exception: every document is concerned.
         """
-        loop, breaker = asyncio.get_running_loop(), self._breaker
+        loop = asyncio.get_running_loop()
         tries: Counter[str] = Counter()
-        relapses, first_failure, outages = 0, None, breaker.outages
+        relapses, first_failure = 0, None
+        outages = self._breaker.outages if self._breaker is not None else 0
         while True:
-            await breaker.admit()
-            await self._rates.admit(texts)
-            if breaker.outages != outages:  # what failed during an outage says nothing of the texts
+            if self._breaker is not None:
+                await self._breaker.admit()
+            if self._rates is not None:
+                await self._rates.admit(texts)
+            if self._breaker is not None and self._breaker.outages != outages:
+                # What failed during an outage says nothing of the texts.
                 limited = tries[Trouble.RATE_LIMITED]
                 tries = Counter({Trouble.RATE_LIMITED: limited})
-                first_failure, outages = None, breaker.outages
+                first_failure, outages = None, self._breaker.outages
                 relapses += 1
-            answered, begun = breaker.successes, loop.time()
+            answered, begun = self._answered, loop.time()
             try:
                 vectors = await self._call(texts)
             except Exception as error:  # noqa: BLE001 - judged by the policy table
@@ -209,17 +225,24 @@ class ModelCalls:
                     "embedding call failed", policy=decision.name, trouble=decision.trouble,
                     texts=len(texts), attempt=tries[kind], error=str(error),
                 )  # fmt: skip
-                if decision.is_transient and not isinstance(error, StepTimeoutError):
-                    breaker.fail(error, decision, begun)
+                # A wrong answer is one: who gave it is not away.
+                if decision.is_transient and not isinstance(
+                    error, StepTimeoutError | InvalidAnswerError
+                ):
+                    self._made_breaker().fail(error, decision, begun)
                     if decision.trouble is Trouble.RATE_LIMITED:
+                        self._rates = self._rates or Rates()
                         self._rates.refused(begun)
                 seconds = loop.time() - first_failure
                 attempt = _Attempt(error, decision, tries[kind], relapses, seconds, answered)
                 wait = await self._after(attempt, is_alone=len(texts) == 1, length=len(texts[0]))
                 await asyncio.sleep(wait)
             else:
-                breaker.succeed()
-                self._rates.succeeded()
+                self._answered += 1
+                if self._breaker is not None:
+                    self._breaker.succeed()
+                if self._rates is not None:
+                    self._rates.succeeded()
                 return vectors
 
     async def _after(self, attempt: _Attempt, *, is_alone: bool, length: int) -> float:
@@ -247,13 +270,15 @@ class ModelCalls:
                 return self._options.retry_delay * tries
             raise _BlameError(RepeatedCallError(error, tries))
         if decision.is_transient:
+            if attempt.relapses >= (_RELAPSES if is_alone else _RELAPSES_OF_SEVERAL):
+                raise _BlameError(RepeatedCallError(error, tries))
             if tries <= self._options.max_retries:
-                return self._until_told(decision, self._backoff(tries))
+                return self._options.until_told(decision, self._options.backoff(tries))
         elif not is_alone:
             raise _BlameError(error)
         elif tries <= decision.retries:
             return self._options.retry_delay
-        if self._breaker.is_open or not await self._is_well(attempt):
+        if self._made_breaker().is_open or not await self._is_well(attempt):
             return 0.0
         if decision.retries == 0:
             raise _BlameError(RefusedTextError(embedder=name, characters=length, detail=error))
@@ -265,8 +290,9 @@ class ModelCalls:
         is_limited = attempt.decision.trouble is Trouble.RATE_LIMITED
         if is_limited and not is_alone and attempt.number >= _LIMITED_TRIES:
             raise _BlameError(attempt.error)  # the call may be larger than what is ever allowed
-        is_too_long = attempt.seconds > patience > 0 and not self._breaker.is_open
-        if is_too_long or attempt.relapses >= _RELAPSES:  # others are served all the time
+        is_too_long = attempt.seconds > patience > 0 and not self._made_breaker().is_open
+        most = _RELAPSES if is_alone else _RELAPSES_OF_SEVERAL
+        if is_too_long or attempt.relapses >= most:  # others are served all the time
             raise _BlameError(RepeatedCallError(attempt.error, attempt.number))
         return 0.0  # the breaker holds every call back for as long as that takes
 
@@ -276,7 +302,7 @@ class ModelCalls:
         Raises:
             EmbedderRefusedError: it works for no text.
         """
-        if self._breaker.successes > attempt.answered:
+        if self._answered > attempt.answered:
             return True
         try:
             await self._probe()
@@ -284,15 +310,17 @@ class ModelCalls:
             if not self._classify(error).is_transient:
                 assert self._embedder is not None  # noqa: S101 - there was a call
                 raise refusal(self._embedder.name, error) from error
-            self._breaker.open(error)
+            self._made_breaker().open(error)
             return False
-        self._breaker.succeed()
+        self._answered += 1
+        self._made_breaker().succeed()
         return True
 
     async def _probe(self) -> None:
         """One small call; raises what it raises."""
         for number in range(_PROBE_TRIES):
-            await self._rates.admit([PROBE_TEXT])
+            if self._rates is not None:
+                await self._rates.admit([PROBE_TEXT])
             try:
                 await self._call([PROBE_TEXT])
             except InvalidAnswerError as error:
@@ -304,14 +332,23 @@ class ModelCalls:
                 return
 
     async def _call(self, texts: list[str]) -> Vectors:
-        vectors = await self._in_time(partial(self._embed, texts))
-        if len(vectors) != len(texts):
-            assert self._embedder is not None  # noqa: S101 - it has just answered
-            raise InvalidAnswerError(
-                embedder=self._embedder.name,
-                detail=f"{len(vectors)} vectors of {len(texts)} texts",
-            )
+        """Vectors (len(texts) x dimensions); raises InvalidAnswerError if they are none."""
+        answer = await self._in_time(partial(self._embed, texts))
+        try:
+            vectors = np.asarray(answer, np.float32)
+            count, length = vectors.shape
+        except (TypeError, ValueError) as error:  # no array, or not of two dimensions
+            raise self._invalid("something else than an array of vectors") from error
+        if count != len(texts):
+            raise self._invalid(f"{count} vectors of {len(texts)} texts")
+        expected = self._embedder.dimensions if self._embedder is not None else length
+        if length != expected:
+            raise self._invalid(f"vectors of length {length}, not {expected}")
         return vectors
+
+    def _invalid(self, detail: str) -> InvalidAnswerError:
+        assert self._embedder is not None  # noqa: S101 - it has just answered
+        return InvalidAnswerError(embedder=self._embedder.name, detail=detail)
 
     def _embed(self, texts: list[str]) -> Vectors:
         assert self._embedder is not None  # noqa: S101 - calls begin after it is open
@@ -332,18 +369,6 @@ class ModelCalls:
                     step="embed", seconds=self._options.timeout, setting="EMBED_TIMEOUT"
                 ) from error
             raise
-
-    def _until_told(self, decision: Decision, else_seconds: float) -> float:
-        """Seconds that the service asked to wait, within bounds, or those given."""
-        if decision.retry_after is None:
-            return else_seconds
-        return min(decision.retry_after, self._options.max_retry_after)
-
-    def _backoff(self, number: int) -> float:
-        """Seconds before retry ``number``, from 1: exponential, with jitter."""
-        delay = self._options.retry_delay
-        jitter = random.uniform(0, delay)  # noqa: S311 - spreads calls out; no secret
-        return min(delay * 2.0 ** min(number - 1, 60), _LONGEST_BACKOFF) + jitter
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ any embedder; computers and precisions differ a little in it, and models a lot.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lesson15.embedding.base import Embedder
+from lesson15.embedding.base import Embedder, Vectors
 
 PROBE = "The harbour lies quiet; 港口很安静。 Crème brûlée, 42 km."
 TOLERANCE = 3e-4
@@ -67,8 +68,36 @@ def _hash_of_file(path: Path, _size: int, _mtime_ns: int, _inode: int) -> str:
 
 def probe_vector(embedder: Embedder) -> list[float]:
     """The vector (dimensions) of a fixed short text, rounded; raises what the embedder does."""
-    vector = np.asarray(embedder.embed([PROBE])[0], np.float64)
-    return [round(float(value), _DECIMALS) for value in vector]
+    return rounded(embedder.embed([PROBE])[0])
+
+
+def rounded(vector: Sequence[float] | Vectors) -> list[float]:
+    """``vector`` as plain numbers, to the digits that computers agree on."""
+    return [round(float(value), _DECIMALS) for value in np.asarray(vector, np.float64).ravel()]
+
+
+def packed(vector: Sequence[float]) -> str:
+    """``vector`` as a manifest keeps it: base64 of float32 numbers, little-endian."""
+    return base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode()
+
+
+def unpacked(text: str) -> list[float]:
+    """The vector that :func:`packed` made ``text`` of; empty if it is none."""
+    try:
+        return [float(value) for value in np.frombuffer(base64.b64decode(text), "<f4")]
+    except ValueError:
+        return []
+
+
+def distance(one: Sequence[float], other: Sequence[float]) -> float:
+    """The cosine distance of two vectors; infinite where they cannot be compared."""
+    first, second = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    if first.shape != second.shape or first.ndim != 1:
+        return float("inf")
+    lengths = np.linalg.norm(first) * np.linalg.norm(second)
+    if not np.isfinite(lengths) or lengths == 0:
+        return float("inf")
+    return float(1 - first @ second / lengths)
 
 
 def same_model(
@@ -79,10 +108,4 @@ def same_model(
     Another processor, batch size or floating-point precision passes; other weights do not, unless
     they differ so little that searches do not either.
     """
-    one, two = np.asarray(stored, np.float64), np.asarray(probe, np.float64)
-    if one.shape != two.shape or one.ndim != 1:
-        return False
-    lengths = np.linalg.norm(one) * np.linalg.norm(two)
-    if not np.isfinite(lengths) or lengths == 0:
-        return False
-    return bool(1 - one @ two / lengths <= tolerance)
+    return distance(stored, probe) <= tolerance

@@ -16,23 +16,30 @@ from lesson15.checkpoint.encryption import Cipher
 from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.state_files import Manifest
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.documents.chunkers import open_chunker
 from lesson15.documents.isolation import PROGRAM, ParserPool
 from lesson15.documents.parsed import ParseOptions
-from lesson15.embedding import Embedder, canonical_name, open_embedder
+from lesson15.embedding import Embedder, open_embedder
+from lesson15.embedding.asking import call_in_thread
+from lesson15.embedding.base import CallHooks, CallOptions
 from lesson15.embedding.batcher import MicroBatcher
-from lesson15.embedding.options import CallHooks, CallOptions
-from lesson15.engine.run import message_of
+from lesson15.engine.provenance import Provenance, check_model
 from lesson15.engine.steps import ChunkStep, open_steps
 from lesson15.engine.work import DocumentWork, IndexingWork
-from lesson15.errors import SettingsMismatchError
+from lesson15.errors.base import message_of
 from lesson15.events import Event, ServiceBack, ServiceLost, now
 from lesson15.settings import Settings
 from lesson15.stores import VectorStore, open_store
+from lesson15.stores.catalog import Catalog
 
 if TYPE_CHECKING:
     from lesson15.faults import FaultControl, FaultPlan
     from lesson15.faults.layer import FaultLayer
+
+
+def _nothing(_what: object) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,11 @@ class Assembly:
     """Makes the parts of one run.
 
     ``embedder``, ``work`` and ``steps`` are what the caller gave, None for the default.
+
+    Attributes:
+        note: puts an event on record, on the event loop.
+        on_pressure: is told, on the event loop, that the model ran out of memory.
+        check: sees whether an embedder that was opened is the model of the batch, in a thread.
     """
 
     settings: Settings
@@ -48,8 +60,10 @@ class Assembly:
     embedder: str | Embedder | None
     work: DocumentWork | None
     faults: FaultLayer | None = None
-    hooks: CallHooks | None = None
     steps: Sequence[str | ChunkStep] | None = None
+    note: Callable[[Event], object] = _nothing
+    on_pressure: Callable[[Exception], object] = _nothing
+    check: Callable[[Embedder], object] | None = None
 
     def file_system(self) -> FileSystem:
         """What commits go through."""
@@ -90,7 +104,7 @@ class Assembly:
             lambda: self._embedder(manifest),
             settings.embed_batch_chunks,
             options=CallOptions.of(settings),
-            hooks=self.hooks,
+            hooks=hooks_of(manifest.embedder, self.note, self.on_pressure),
         )
         stack.push_async_callback(batcher.aclose)
         return IndexingWork(
@@ -107,30 +121,15 @@ class Assembly:
             if given is None or isinstance(given, str)
             else given
         )
+        if self.check is not None:
+            self.check(embedder)
+        elif manifest.identity is not None:
+            check_model(embedder, manifest, lambda: None, call_in_thread)
         return self.faults.embedder(embedder) if self.faults else embedder
 
 
-def check_fits(manifest: Manifest, **given: object) -> None:
-    """Check that what is ``given`` for a batch, if it is not None, is what it was made with.
-
-    Raises:
-        SettingsMismatchError: it is not.
-    """
-    for name, value in given.items():
-        stored = getattr(manifest, name)
-        if value is not None and value != stored:
-            raise SettingsMismatchError(
-                batch_id=manifest.batch_id, name=name, stored=stored, given=value
-            )
-
-
-def name_of_embedder(embedder: str | Embedder) -> str:
-    """The name that a manifest has for ``embedder``; raises UnknownNameError."""
-    return canonical_name(embedder) if isinstance(embedder, str) else embedder.name
-
-
 def hooks_of(
-    service: str, note: Callable[[Event], None], on_pressure: Callable[[Exception], None]
+    service: str, note: Callable[[Event], object], on_pressure: Callable[[Exception], object]
 ) -> CallHooks:
     """Puts outages of ``service``, the embedder, on record by ``note``."""
     return CallHooks(
@@ -162,3 +161,20 @@ def with_faults(
     layer = FaultLayer(faults, folder, tell)
     stack.callback(layer.close)
     return replace(parts, faults=layer)
+
+
+async def with_check(
+    parts: Assembly, batch: StoredBatch, catalog: Catalog, fs: FileSystem
+) -> Assembly:
+    """``parts`` that check whether their embedder is the model of ``batch``; see
+    :class:`Provenance`.
+    """
+    if parts.work is not None:
+        return parts
+    loop = asyncio.get_running_loop()
+
+    def tell(event: Event) -> None:
+        loop.call_soon_threadsafe(parts.note, event)
+
+    provenance = await asyncio.to_thread(Provenance, batch, catalog, fs, tell)
+    return replace(parts, check=provenance.check)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from lesson15.checkpoint.encryption import Cipher, Keyring
 from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.state_files import Commit, Manifest
+from lesson15.checkpoint.stored_batch import StoredBatch
+from lesson15.errors import EventOutOfRangeError
 from lesson15.events import Event
 from lesson15.models import BatchState, Failure, SearchHit
 
@@ -46,7 +47,7 @@ class Batch:
     """
 
     def __init__(self, state_dir: Path | str, batch_id: str, keys: Keyring | None = None) -> None:
-        self._manager = CheckpointManager(state_dir, keyring=keys)
+        self._manager = CheckpointManager(state_dir, keyring=keys, makes_folder=False)
         self._stored = self._manager.open(batch_id)
         self._searcher: Searcher | None = None
 
@@ -58,12 +59,7 @@ class Batch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -115,6 +111,14 @@ class Batch:
         """What interfaces show of it; see :meth:`StoredBatch.status`."""
         return self._stored.status()
 
+    def reembedding(self) -> dict[str, Any] | None:
+        """The same of what is to take its place, while everything is done again; None otherwise."""
+        for number in reversed(self.folder.unfinished()):
+            found = self._manager.staged(self.batch_id, number).try_open(self.batch_id)
+            if isinstance(found, StoredBatch):
+                return found.status()
+        return None
+
     def events(self) -> Iterator[Event]:
         """Its committed events, from the first."""
         return self._stored.events()
@@ -163,6 +167,10 @@ class Batch:
 
         from lesson15.engine.transcript import fork
 
-        return self._stored.use(
-            lambda batch: fork(self._manager, batch, new_batch_id, islice(batch.events(), n))
-        )
+        def begin(batch: StoredBatch) -> BatchState:
+            count = sum(1 for _ in batch.events())
+            if not 0 <= n <= count:
+                raise EventOutOfRangeError(batch_id=batch.batch_id, n=n, count=count)
+            return fork(self._manager, batch, new_batch_id, islice(batch.events(), n))
+
+        return self._stored.use(begin)

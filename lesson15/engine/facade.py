@@ -8,8 +8,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from lesson15.engine.feed import Paths
 from lesson15.engine.processor import BatchProcessor
-from lesson15.engine.source_paths import Paths
 
 T = TypeVar("T")
 

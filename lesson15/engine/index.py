@@ -19,7 +19,7 @@ from lesson15.checkpoint.journal import Position, check_end
 from lesson15.checkpoint.segment import SegmentReader, Vectors
 from lesson15.checkpoint.state_files import Commit
 from lesson15.checkpoint.stored_batch import StoredBatch
-from lesson15.errors import CheckpointWriteError, CorruptCheckpointError
+from lesson15.errors import CorruptCheckpointError, IndexBehindError
 from lesson15.logs import get_logger
 from lesson15.stores.base import Rows, VectorStore
 from lesson15.stores.catalog import Catalog
@@ -63,11 +63,13 @@ def bring_up(store: VectorStore, batch: StoredBatch, catalog: Catalog) -> Brough
         return BroughtUp(whole, has_changed=False, damaged=[])
     first_rows, chunks = catalog.spans()
     wanted = np.repeat(first_rows - np.cumsum(chunks) + chunks, chunks) + np.arange(chunks.sum())
-    present = store.rows() if _is_earlier(tag, batch) else np.empty(0, np.int64)
+    is_earlier = tag is not None and _is_earlier(tag, batch)
+    present = store.rows() if is_earlier else np.empty(0, np.int64)
     if not len(present) or len(np.unique(present)) != len(present):
         store.clear()
         present = np.empty(0, np.int64)
-    store.remove(np.setdiff1d(present, wanted))
+    if len(gone := np.setdiff1d(present, wanted)):
+        store.remove(gone)
     missing = first_rows[~np.isin(first_rows, present)]
     damaged: dict[str, CorruptCheckpointError] = {}
     if len(missing):
@@ -90,7 +92,7 @@ def save_index(store: VectorStore, batch: StoredBatch, catalog: Catalog) -> None
     """Bring ``store`` up to ``batch``, if it is not, persist it, and close it.
 
     Raises:
-        CheckpointWriteError: the system refused.
+        IndexBehindError: the system refused.
         CorruptCheckpointError, StateReadError: as :func:`bring_up`.
     """
     try:
@@ -99,14 +101,14 @@ def save_index(store: VectorStore, batch: StoredBatch, catalog: Catalog) -> None
             if found.has_changed:
                 store.save(found.tag)
     except _INDEX_ERRORS as error:
-        raise CheckpointWriteError(path=batch.folder.index, detail=error) from error
+        raise IndexBehindError(path=batch.folder.index, detail=error) from error
     finally:
         store.close()
 
 
-def _is_earlier(tag: str | None, batch: StoredBatch) -> bool:
+def _is_earlier(tag: str, batch: StoredBatch) -> bool:
     """Whether an index with ``tag`` is of a commit of this very journal."""
-    found = _TAG.fullmatch(tag or "")
+    found = _TAG.fullmatch(tag)
     if found is None:
         return False
     try:

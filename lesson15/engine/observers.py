@@ -13,6 +13,7 @@ from lesson15.events import (
     Event,
     FaultInjected,
     LimitChanged,
+    PartsChanged,
     ServiceBack,
     ServiceLost,
 )
@@ -26,6 +27,7 @@ ResultCallback = Callable[[ProcessingResult], None]
 
 _TOLD_AT_ONCE = (
     DocSettled, DocRemoved, AttemptFailed, LimitChanged, FaultInjected, ServiceLost, ServiceBack,
+    PartsChanged,
 )  # fmt: skip
 
 

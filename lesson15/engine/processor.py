@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lesson15 import arguments
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.filesystem import FileSystem, open_file_system
 from lesson15.checkpoint.layout import batch_lock, new_batch_id
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.state_files import Manifest, make_folder
 from lesson15.checkpoint.stored_batch import StoredBatch
-from lesson15.documents.chunkers import check_chunker, open_chunker
-from lesson15.embedding import Embedder, check_embedder, dimensions_of
-from lesson15.engine.assembly import Assembly, check_fits, hooks_of, name_of_embedder, with_faults
+from lesson15.embedding import Embedder
+from lesson15.engine.assembly import Assembly, with_check, with_faults
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
-from lesson15.engine.feed import Feed, Naming
+from lesson15.engine.feed import Feed, Naming, Paths, SourcePaths, begun_with, known_total, roots_of
 from lesson15.engine.observers import Listener, Observers, ResultCallback
-from lesson15.engine.outcome import Tally
-from lesson15.engine.run import BatchRun
-from lesson15.engine.source_paths import Paths, SourcePaths, begun_with, known_total, roots_of
+from lesson15.engine.recipe import Recipe
+from lesson15.engine.run import BatchRun, Tally
 from lesson15.engine.sources import Sources
 from lesson15.engine.stages import carry_out, paths_of
-from lesson15.engine.steps import ChunkStep, check_steps, name_of, open_steps
+from lesson15.engine.steps import ChunkStep
 from lesson15.engine.work import DocumentWork
 from lesson15.engine.writer import Writer
 from lesson15.errors import (
@@ -41,7 +38,7 @@ from lesson15.models import BatchReport, BatchState, BatchStatus, ScanRules
 from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.recovery import ErrorRecoveryManager
 from lesson15.settings import Settings
-from lesson15.stores import check_encryptable, check_store
+from lesson15.stores import check_encryptable
 from lesson15.stores.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -73,6 +70,10 @@ class BatchProcessor:
     Attributes:
         checkpoint_manager: the batches under ``state_dir``.
         error_recovery: the retry policy.
+        recipe: what new batches are made with.
+        reads_files: whether documents are files.
+        is_strict: whether what ``settings`` were given, beside the arguments, must be what a batch
+            was made with for it to be gone on with; if not, it is for new batches. True at first.
         progress_callbacks: called with a :class:`ProgressInfo` after each document.
         result_callbacks: called with the :class:`ProcessingResult` of each document.
         listeners: called with each event of :mod:`lesson15.events`.
@@ -104,43 +105,36 @@ class BatchProcessor:
         rules: ScanRules | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.max_concurrent = max_concurrent
-        self.checkpoint_interval = checkpoint_interval
-        for name in ("max_concurrent", "checkpoint_interval"):
-            if getattr(self, name) < 1:
-                raise UsageError(
-                    problem=f"{name}={getattr(self, name)} is too small: give at least 1."
-                )
+        self.max_concurrent = arguments.max_concurrent(max_concurrent)
+        self.checkpoint_interval = arguments.checkpoint_interval(checkpoint_interval)
         self.checkpoint_manager = CheckpointManager(
             state_dir or self.settings.state_dir,
             fs or open_file_system(self.settings.checkpoint_backend),
             Keyring.of(self.settings),
+            makes_folder=False,
         )
         self.error_recovery = recovery or ErrorRecoveryManager(
             self.settings.max_retries,
             self.settings.retry_delay,
             max_retry_after=self.settings.max_retry_after,
         )
-        if embedder is None or isinstance(embedder, str):
-            check_embedder(embedder or self.settings.embedder)
-        check_store(store or self.settings.store)
-        check_chunker(chunker or self.settings.chunker)
-        check_steps(self.settings.steps if steps is None else steps)
-        self._chunker = chunker
-        self._steps = steps
-        self._step_names = None if steps is None else tuple(map(name_of, steps))
-        self._embedder = embedder
-        self._store = store
+        self.recipe = Recipe(self.settings, embedder, store, chunker, steps, rules or ScanRules())
+        self.recipe.check()
+        self.is_strict = True
         self._work = work
         # The paths of other work than indexing need not be files.
-        self._reads_files = work is None or bool(getattr(work, "reads_files", False))
-        self.rules = rules or ScanRules()
+        self.reads_files = work is None or bool(getattr(work, "reads_files", False))
         self._faults = faults
         self._runs: dict[str, BatchRun] = {}
         self.progress_callbacks: list[ProgressCallback] = []
         self.result_callbacks: list[ResultCallback] = []
         self.listeners: list[Listener] = []
         self.writer_callbacks: list[Callable[[Writer], None]] = []
+
+    @property
+    def makes_vectors(self) -> bool:
+        """Whether the work is that of an index, and not one that the caller gave."""
+        return self._work is None
 
     # --- watching and control -----------------------------------------------------------------
 
@@ -203,8 +197,7 @@ class BatchProcessor:
             SourcesMissingError: documents may be lost that are only out of sight.
             StorageError: the system is at fault (disk full, no permission); resume continues.
         """
-        if isinstance(doc_paths, str | os.PathLike):
-            doc_paths = [doc_paths]
+        doc_paths = arguments.document_paths(doc_paths)
         if resume and batch_id is None:
             raise UsageError(problem="resume needs the batch_id of the batch to go on with.")
         batch_id = batch_id or new_batch_id()
@@ -212,8 +205,18 @@ class BatchProcessor:
             batch_id, doc_paths, is_new=not resume, prune=prune, reads_list=not resume
         )
 
-    async def resume_batch(self, batch_id: str, *, prune: bool = False) -> dict[str, Any]:
-        """As ``process_batch(..., resume=True)``, on the sources that the batch began with."""
+    async def resume_batch(
+        self, batch_id: str, *, prune: bool = False, reembed: bool = False
+    ) -> dict[str, Any]:
+        """As ``process_batch(..., resume=True)``, on the sources that the batch began with.
+
+        ``reembed`` does everything again, with what this processor was given expressly in place of
+        what the batch was made with: see :func:`lesson15.engine.reembed.reembed`.
+        """
+        if reembed:
+            from lesson15.engine.reembed import reembed as do_again
+
+            return await do_again(self, batch_id, prune=prune)
         manifest = self.checkpoint_manager.open(batch_id).manifest
         paths = begun_with(manifest, prune=prune)
         return await self._open(batch_id, paths, prune=prune, reads_list=True)
@@ -225,6 +228,12 @@ class BatchProcessor:
     async def redo(self, batch_id: str, doc_ids: Sequence[str]) -> dict[str, Any]:
         """Work on ``doc_ids`` of ``batch_id`` again, changed or not, and on nothing else."""
         return await self._open(batch_id, None, only=doc_ids, prune=True)
+
+    async def work_on(
+        self, manager: CheckpointManager, batch_id: str, paths: Paths | None
+    ) -> dict[str, Any]:
+        """Go on with a batch of ``manager``, or retry what failed in it if ``paths`` is None."""
+        return await self._open(batch_id, paths, prune=True, manager=manager)
 
     def create(
         self, batch_id: str, paths: Paths, manager: CheckpointManager | None = None
@@ -240,26 +249,10 @@ class BatchProcessor:
         manager = manager or self.checkpoint_manager
         if manager.folder(batch_id).has_batch:  # perhaps made while this process waited
             raise BatchExistsError(batch_id=batch_id, state_dir=manager.checkpoint_dir)
-        embedder = self._embedder or self.settings.embedder
-        manifest = Manifest(
-            batch_id=batch_id,
-            created_at=datetime.now(UTC),
-            base_dir=str(Path.cwd()),
-            sources=[os.fspath(path) for path in paths] if isinstance(paths, Sequence) else None,
-            embedder=name_of_embedder(embedder),
-            dimensions=dimensions_of(embedder),
-            store=self._store or self.settings.store,
-            chunk_chars=self.settings.chunk_chars,
-            chunk_overlap_chars=self.settings.chunk_overlap_chars,
-            chunker=self._chunker or self.settings.chunker,
-            steps=self.settings.steps if self._step_names is None else self._step_names,
-            scan=self.rules,
-        )
-        open_chunker(manifest.chunker)  # a broken plugin leaves no batch behind
-        open_steps(manifest.steps if self._steps is None else self._steps, 1)
+        manifest = self.recipe.manifest(batch_id, paths)
         if manager.keyring.current is not None:
             check_encryptable(manifest.store)
-        total = known_total(paths, self.rules, reads_files=self._reads_files)
+        total = known_total(paths, self.recipe.rules, reads_files=self.reads_files)
         return manager.create(manifest, total)
 
     async def _open(
@@ -271,13 +264,14 @@ class BatchProcessor:
         prune: bool = False,
         reads_list: bool = False,
         only: Sequence[str] | None = None,
+        manager: CheckpointManager | None = None,
     ) -> dict[str, Any]:
         """Lock the batch, recover it, and run.
 
         ``paths`` None means the documents with the ids ``only``, or else its dead-letter list;
         ``reads_list`` adds the paths of its list.
         """
-        manager = self.checkpoint_manager
+        manager = manager or self.checkpoint_manager
         folder = manager.folder(batch_id)
         if folder.has_batch == is_new:
             kind = BatchExistsError if is_new else BatchNotFoundError
@@ -287,51 +281,45 @@ class BatchProcessor:
         async with AsyncExitStack() as stack:
             stack.enter_context(batch_lock(folder))
             stack.callback(batch_context.reset, batch_context.set(batch_id))
+
+            def note(event: Event) -> None:
+                self._note(batch_id, event)
+
             observers = Observers(batch_id, self.listeners, self.result_callbacks)
             parts = Assembly(
                 self.settings,
                 self.max_concurrent,
                 manager.fs,
-                self._embedder,
+                self.recipe.embedder,
                 self._work,
-                steps=self._steps,
-                hooks=hooks_of(
-                    name_of_embedder(self._embedder or self.settings.embedder),
-                    lambda event: self._note(batch_id, event),
-                    lambda error: self._runs[batch_id].lower_limit(error),
-                ),
+                steps=self.recipe.steps,
+                note=note,
+                on_pressure=lambda error: self._runs[batch_id].lower_limit(error),
             )
             if self._faults is not None:
-                parts = with_faults(
-                    parts, self._faults, folder, lambda event: self._note(batch_id, event), stack
-                )
-                manager = CheckpointManager(
-                    manager.checkpoint_dir, parts.file_system(), manager.keyring
-                )
+                control = self.checkpoint_manager.folder(batch_id)
+                parts = with_faults(parts, self._faults, control, note, stack)
+                manager = manager.on(parts.file_system())
             if is_new and paths is not None:
                 # In a thread: a remote embedder is asked for its dimensions.
                 batch = await asyncio.to_thread(self.create, batch_id, paths, manager)
             else:
                 batch = await asyncio.to_thread(manager.open, batch_id)
             manifest = batch.manifest
-            check_fits(
-                manifest,
-                embedder=self._embedder and name_of_embedder(self._embedder),
-                store=self._store,
-                chunker=self._chunker,
-                steps=self._step_names,
-            )
+            by_settings = self.is_strict and self._work is None
+            self.recipe.check_fits(manifest, by_settings=by_settings)
             writer = await asyncio.to_thread(Writer, batch, manager.fs, self.checkpoint_interval)
             stack.push_async_callback(writer.aclose)
             for look in self.writer_callbacks:
                 look(writer)
+            parts = await with_check(parts, batch, writer.catalog, manager.fs)
             work = parts.document_work(stack, manifest)
             source = None
             if paths is not None:
                 source = SourcePaths.of(paths, manifest, reads_list=reads_list)
             sources = Sources(
                 batch_id, Naming(manifest.base_dir), roots_of(manifest, paths),
-                reads_files=self._reads_files, prune=prune,
+                reads_files=self.reads_files, prune=prune,
             )  # fmt: skip
             tally = Tally(writer.state)
             report = await self._run(

@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import NamedTuple
 
 from lesson15.checkpoint.layout import BatchFolder, batch_lock
+from lesson15.checkpoint.state_files import Manifest
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.engine.index import bring_up
 from lesson15.errors import BatchLockedError, CatalogError, CheckpointWriteError, StoreError
@@ -25,25 +26,26 @@ def reading_lock(folder: BatchFolder) -> Iterator[bool]:
     Raises:
         BatchLockedError: a process works on the batch.
     """
-    lock = batch_lock(folder)
-    try:
-        lock.__enter__()
-    except CheckpointWriteError:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.__exit__(None, None, None)
+    with ExitStack() as stack:
+        is_locked = True
+        try:
+            stack.enter_context(batch_lock(folder))
+        except CheckpointWriteError:
+            is_locked = False
+        yield is_locked
 
 
 class Derived(NamedTuple):
-    """What is derived of one commit; ``damaged`` are the ids of documents that the index lacks."""
+    """What is derived of one commit, and the manifest of its generation.
+
+    ``damaged`` are the ids of documents that the index lacks.
+    """
 
     batch: StoredBatch
     catalog: Catalog
     store: VectorStore
     damaged: list[str]
+    manifest: Manifest
 
 
 def open_derived(batch: StoredBatch) -> Derived:
@@ -80,7 +82,7 @@ def _brought_up(batch: StoredBatch) -> Derived:
                 with suppress(OSError):  # the index in memory answers as well
                     store.save(found.tag)
         stack.pop_all()
-        return Derived(batch, catalog, store, damaged)
+        return Derived(batch, catalog, store, damaged, manifest)
 
 
 def _as_it_stands(batch: StoredBatch) -> Derived:
@@ -88,12 +90,13 @@ def _as_it_stands(batch: StoredBatch) -> Derived:
 
     FAISS holds vectors in memory, so it stands in for every kind of store.
     """
+    manifest = batch.read_manifest()
     catalog = Catalog.snapshot(batch)
-    store = open_store("faiss", batch.folder.index, batch.manifest.dimensions, batch.cipher)
+    store = open_store("faiss", batch.folder.index, manifest.dimensions, batch.cipher)
     try:
         damaged = bring_up(store, batch, catalog).damaged if batch.commit.next_row else []
     except BaseException:
         catalog.close()
         store.close()
         raise
-    return Derived(batch, catalog, store, damaged)
+    return Derived(batch, catalog, store, damaged, manifest)

@@ -26,7 +26,7 @@ def rekey(batch_id: str, state_dir: Path | str, keys: Keyring | None = None) -> 
         UsageError: no key is set, the batch is unknown or locked, or its old key is not at hand.
         StorageError: the batch is damaged, or the system refused; the batch is as it was.
     """
-    manager = CheckpointManager(state_dir, keyring=keys)
+    manager = CheckpointManager(state_dir, keyring=keys, makes_folder=False)
     return rekey_in(manager, manager.open(batch_id))
 
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed
 from lesson15.engine.observers import Observers
-from lesson15.engine.outcome import Tally
 from lesson15.engine.sources import Sources, is_unseen
 from lesson15.engine.work import DocumentOutcome, DocumentWork, SourceDocument
 from lesson15.engine.writer import Writer
@@ -19,6 +18,7 @@ from lesson15.errors import (
     StorageError,
     UnreadableDocumentError,
 )
+from lesson15.errors.base import message_of
 from lesson15.events import (
     AttemptFailed,
     DocSettled,
@@ -31,11 +31,69 @@ from lesson15.events import (
     now,
 )
 from lesson15.logs import document_context, get_logger
-from lesson15.models import BatchState, BatchStatus, DocStatus
+from lesson15.models import BatchState, BatchStatus, DocStatus, RunSummary
 from lesson15.progress import ProgressTracker
 from lesson15.recovery import Action, ErrorRecoveryManager
 
 log = get_logger(__name__)
+
+
+class Tally:
+    """Counts the verdicts of one run.
+
+    Args:
+        state: the batch as the run finds it.
+
+    Attributes:
+        summary: the counts so far; ``unchanged`` and ``seconds`` are filled in by :meth:`close`.
+    """
+
+    def __init__(self, state: BatchState) -> None:
+        self.summary = RunSummary()
+        self._known = state.settled_docs
+        self._redone = 0
+        self._started = time.monotonic()
+
+    def count(self, event: DocSettled, previous: DocSettled | None, *, is_unchanged: bool) -> None:
+        """Count the verdict ``event``, which takes the place of ``previous``."""
+        if is_unchanged:
+            return
+        self._redone += previous is not None
+        summary = self.summary
+        if event.status is DocStatus.FAILED:
+            summary.failed += 1
+        elif event.status is DocStatus.SKIPPED:
+            summary.skipped += 1
+        elif previous is not None and previous.status is DocStatus.DONE:
+            summary.updated += 1
+        else:
+            summary.new += 1
+
+    def keep(self, document: SourceDocument) -> DocSettled:
+        """Count a document that could not be read; returns the verdict that stays in force."""
+        assert document.previous is not None  # noqa: S101 - there is something to keep
+        log.warning("document cannot be read and is kept as it is", path=document.path)
+        self.summary.hidden += 1
+        return document.previous
+
+    def close(self, hidden: int, unsupported: dict[str, int]) -> RunSummary:
+        """The counts at the end.
+
+        Args:
+            hidden: documents that could not be seen when the run began.
+            unsupported: files that the scan passed over, by suffix.
+        """
+        summary = self.summary
+        summary.hidden += hidden
+        summary.unsupported = dict(sorted(unsupported.items()))
+        left = self._known - self._redone - summary.dropped - summary.hidden
+        summary.unchanged = max(0, left)
+        self.stop()
+        return summary
+
+    def stop(self) -> None:
+        """Set how long the run has taken up to now."""
+        self.summary.seconds = round(time.monotonic() - self._started, 3)
 
 
 class BatchRun:
@@ -166,7 +224,8 @@ class BatchRun:
     async def _process(self, document: SourceDocument) -> DocSettled:
         """Work on ``document``, as often as the policy says, and settle it."""
         started, attempt = time.monotonic(), 1
-        self._observers.tell(DocStarted(document.doc_id, document.worker, now()))
+        if self._observers.listeners:
+            self._observers.tell(DocStarted(document.doc_id, document.worker, now()))
         while True:
             try:
                 outcome = await self._work(document)
@@ -177,18 +236,16 @@ class BatchRun:
                         return self._tally.keep(document)
                     # A call of the embedder may have been repeated by itself: that counts, too.
                     attempt = max(attempt, getattr(error, "attempts", 1))
-                    event = await self._failure(document, error)
+                    seconds = time.monotonic() - started
+                    event = await self._failure(document, error, attempt, seconds)
                     outcome = DocumentOutcome()
                     break
                 attempt += 1
                 await self._wait_to_retry(document, attempt, error, wait)
             else:
                 self._limit.succeed()
-                event = self._success(document, outcome)
+                event = self._success(document, outcome, attempt, time.monotonic() - started)
                 break
-        event = replace(
-            event, at=now(), seconds=round(time.monotonic() - started, 6), attempts=attempt
-        )
         content = None if outcome.vectors is None else (outcome.vectors, outcome.chunks)
         self._tally.count(event, document.previous, is_unchanged=outcome.is_unchanged)
         return await self.writer.settle(event, document.previous, content)
@@ -203,22 +260,35 @@ class BatchRun:
             and await asyncio.to_thread(is_unseen, document.path)
         )
 
-    def _success(self, document: SourceDocument, outcome: DocumentOutcome) -> DocSettled:
+    def _success(
+        self, document: SourceDocument, outcome: DocumentOutcome, attempt: int, seconds: float
+    ) -> DocSettled:
+        """The verdict on a document that was done in ``seconds``."""
         if outcome.is_unchanged and document.previous is not None:
             # A touched file with the content that the batch has: only its times differ.
             return replace(
-                document.previous, worker=document.worker, fingerprint=outcome.fingerprint
+                document.previous,
+                at=now(),
+                seconds=round(seconds, 6),
+                worker=document.worker,
+                attempts=attempt,
+                fingerprint=outcome.fingerprint,
             )
         return DocSettled(
             doc_id=document.doc_id,
             status=DocStatus.DONE,
             chunks=len(outcome.chunks),
+            at=now(),
+            seconds=round(seconds, 6),
             worker=document.worker,
+            attempts=attempt,
             fingerprint=outcome.fingerprint,
             sha256=outcome.sha256,
         )
 
-    async def _failure(self, document: SourceDocument, error: Exception) -> DocSettled:
+    async def _failure(
+        self, document: SourceDocument, error: Exception, attempt: int, seconds: float
+    ) -> DocSettled:
         """The verdict on a document that failed; raises StorageError if the batch must abort."""
         decision = self._recovery.classify(error)
         if decision.action is Action.ABORT:
@@ -229,7 +299,10 @@ class BatchRun:
         return DocSettled(
             doc_id=document.doc_id,
             status=DocStatus.SKIPPED if decision.action is Action.SKIP else DocStatus.FAILED,
+            at=now(),
+            seconds=round(seconds, 6),
             worker=document.worker,
+            attempts=attempt,
             fingerprint=await asyncio.to_thread(self._sources.fingerprint, document.path),
             error=message_of(error),
             error_type=type(getattr(error, "error", error)).__name__,  # of the repeated call
@@ -273,9 +346,3 @@ class BatchRun:
         """Append how the run ended and commit; nothing is written if nothing happened."""
         self.writer.end(status, time.monotonic() - self._started)
         await self.writer.commit()
-
-
-def message_of(error: Exception) -> str:
-    """What ``error`` says, as UTF-8, which the paths in it may not be."""
-    message = str(error) or type(error).__name__
-    return message.encode("utf-8", "backslashreplace").decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from lesson15.checkpoint.encryption import Keyring
@@ -9,8 +11,10 @@ from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.segment import SegmentReader
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.embedding import Embedder, open_embedder
+from lesson15.embedding.asking import ask
+from lesson15.engine.provenance import Example, check_model, example_of
 from lesson15.engine.reading import Derived, open_derived
-from lesson15.errors import CorruptCheckpointError, UsageError
+from lesson15.errors import CorruptCheckpointError, StateReadError, UsageError
 from lesson15.models import SearchHit
 
 
@@ -25,6 +29,8 @@ class Searcher:
 
     Raises:
         BatchNotFoundError: there is no such batch.
+        OtherModelError: the embedder is not the model that the batch was made with.
+        EmbedderAwayError: its service does not answer.
         StorageError: its state is damaged.
 
     Attributes:
@@ -39,34 +45,60 @@ class Searcher:
         embedder: Embedder | None = None,
         keys: Keyring | None = None,
     ) -> None:
-        self._open(CheckpointManager(state_dir, keyring=keys).open(batch_id), embedder)
+        self._open(
+            CheckpointManager(state_dir, keyring=keys, makes_folder=False).open(batch_id), embedder
+        )
 
     @classmethod
-    def of(cls, batch: StoredBatch, embedder: Embedder | None = None) -> Searcher:
-        """A searcher on ``batch``, or on a later commit of it if there is one by now."""
+    def of(
+        cls,
+        batch: StoredBatch,
+        embedder: Embedder | None = None,
+        opener: Callable[[str, int], Embedder] | None = None,
+    ) -> Searcher:
+        """A searcher on ``batch``, or on a later commit of it if there is one by now.
+
+        ``opener`` makes the embedder of a name and a number of dimensions, if none is given.
+        """
         searcher = cls.__new__(cls)
-        searcher._open(batch, embedder)
+        searcher._open(batch, embedder, opener)
         return searcher
 
-    def _open(self, batch: StoredBatch, embedder: Embedder | None) -> None:
-        # First, as nothing has to be closed if it cannot be loaded.
-        self._embedder = embedder or open_embedder(
-            batch.manifest.embedder, batch.manifest.dimensions
-        )
+    def _open(
+        self,
+        batch: StoredBatch,
+        embedder: Embedder | None,
+        opener: Callable[[str, int], Embedder] | None = None,
+    ) -> None:
+        # A batch may be done again with another model meanwhile: what is open decides.
         derived, self._blocks = batch.use(_opened)
-        self._catalog, self._store, self.damaged = derived[1:]
+        self._catalog, self._store = derived.catalog, derived.store
+        self.damaged, manifest = derived.damaged, derived.manifest
+        opener = opener or open_embedder
+        try:
+            self._embedder = embedder or opener(manifest.embedder, manifest.dimensions)
+            check_model(self._embedder, manifest, self._example, ask)
+        except BaseException:
+            self.close()
+            raise
+
+    def _example(self) -> Example | None:
+        with suppress(StateReadError):  # which the search will meet as well
+            return example_of(self._catalog, self._blocks)
+        return None
 
     def search(self, text: str, k: int = 5) -> list[SearchHit]:
         """The ``k`` chunks nearest to ``text``, best first.
 
         Raises:
             UsageError: an empty query, or ``k`` below 1.
+            EmbedderAwayError: the service of the embedder does not answer.
         """
         if not text.strip():
             raise UsageError(problem="The query is empty: give some words to search for.")
         if k < 1:
             raise UsageError(problem=f"-k {k} is too small: give at least 1.")
-        query = self._embedder.embed([text])[0]
+        query = ask(self._embedder, [text])[0]
         wanted = k
         while True:
             rows = self._store.search(query, wanted)

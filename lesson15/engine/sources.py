@@ -18,16 +18,17 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from functools import lru_cache
 from itertools import islice
 
 from lesson15.documents.loaders import loaders
+from lesson15.documents.scan import is_absent
 from lesson15.engine.feed import Naming, file_fingerprint
 from lesson15.engine.observers import Observers
 from lesson15.engine.writer import Writer
-from lesson15.errors import SourcesMissingError
+from lesson15.errors import SourcesLostError, SourcesMissingError
 from lesson15.events import DocRemoved, DocSettled, now
 from lesson15.logs import get_logger
 from lesson15.models import DocStatus, RunSummary
@@ -56,7 +57,7 @@ def look(path: str) -> Presence:
     try:
         os.stat(path)  # noqa: PTH116 - strings, for speed
     except (FileNotFoundError, NotADirectoryError):
-        return Presence.HIDDEN if os.path.lexists(path) else Presence.GONE
+        return Presence.GONE if is_absent(path) else Presence.HIDDEN
     except (OSError, ValueError):
         return Presence.HIDDEN
     return Presence.HERE
@@ -116,6 +117,10 @@ class Sources:
         """Size and times of the document at ``path``, None if it cannot be seen or is no file."""
         return file_fingerprint(path) if self.reads_files else None
 
+    def ids_of(self, paths: Iterable[str]) -> set[str]:
+        """The ids of the documents at ``paths``."""
+        return set(map(self._naming.doc_id, paths))
+
     def check(self, catalog: Catalog, *, is_retry: bool = False) -> Survey:
         """Look at every document that ``catalog`` has a verdict on; blocks, so use a thread.
 
@@ -132,7 +137,7 @@ class Sources:
         self._look_at_roots(catalog, survey)
         counted = DocStatus.FAILED if is_retry else DocStatus.DONE
         for verdict in catalog.scan(_WITH_FILES):
-            if verdict.fingerprint and (not is_retry or verdict.status is counted):
+            if _is_of_file(verdict) and (not is_retry or verdict.status is counted):
                 self._look_at(verdict, survey, is_counted=verdict.status is counted)
         if not self._prune:
             problems = survey.problems()
@@ -185,9 +190,13 @@ class Sources:
             place = parent
         return place
 
-    def is_to_go(self, verdict: DocSettled) -> bool:
-        """Whether a document that the batch has a verdict on is to leave it."""
-        if not verdict.fingerprint:
+    def is_to_go(self, verdict: DocSettled, unlisted: Collection[str] = ()) -> bool:
+        """Whether a document that the batch has a verdict on is to leave it.
+
+        ``unlisted`` are the ids of what the run could not list, though it may look well by now:
+        documents that lie there have not been seen.
+        """
+        if not _is_of_file(verdict) or verdict.doc_id in unlisted:
             return False
         path = self._naming.path(verdict.doc_id)
         presence = look(path)
@@ -254,6 +263,11 @@ class Survey:
         return found
 
 
+def _is_of_file(verdict: DocSettled) -> bool:
+    """Whether a verdict is of a file or folder; one that failed may never have been seen."""
+    return bool(verdict.fingerprint) or verdict.status is DocStatus.FAILED
+
+
 def _documents(count: int) -> str:
     return f"{count} document{'' if count == 1 else 's'}"
 
@@ -269,18 +283,34 @@ def _is_listable(path: str) -> bool:
 
 
 async def drop_what_is_gone(
-    sources: Sources, writer: Writer, observers: Observers, summary: RunSummary, *, is_retry: bool
+    sources: Sources,
+    writer: Writer,
+    observers: Observers,
+    summary: RunSummary,
+    unlisted: Collection[str] = (),
+    *,
+    is_retry: bool,
 ) -> None:
     """Take documents whose files are gone out of the batch, the failed ones alone in a retry.
 
+    ``unlisted`` are the ids of what could not be listed in this run.
+
     Raises:
-        SourcesMissingError: so much is gone by now that it looks like an accident.
+        SourcesMissingError: so much of what a retry is to work on is gone that it looks like an
+            accident; nothing has been changed.
+        SourcesLostError: so much went away while the batch ran.
     """
 
     def part() -> list[tuple[DocSettled, bool]]:
-        return [(verdict, sources.is_to_go(verdict)) for verdict in islice(verdicts, _SLICE)]
+        found = islice(verdicts, _SLICE)
+        return [(verdict, sources.is_to_go(verdict, unlisted)) for verdict in found]
 
-    await writer.in_thread(lambda: sources.check(writer.catalog, is_retry=is_retry))
+    try:
+        await writer.in_thread(lambda: sources.check(writer.catalog, is_retry=is_retry))
+    except SourcesMissingError as error:
+        if is_retry:
+            raise
+        raise SourcesLostError(**error.fields) from error
     where = f"{_WITH_FILES} AND status = 'failed'" if is_retry else _WITH_FILES
     verdicts = writer.catalog.scan(where)
     while judged := await writer.in_thread(part):

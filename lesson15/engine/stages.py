@@ -8,11 +8,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from lesson15.documents.scan import Scan
-from lesson15.engine.feed import Naming
+from lesson15.engine.feed import Naming, SourcePaths
 from lesson15.engine.observers import Observers
-from lesson15.engine.outcome import Tally
-from lesson15.engine.run import BatchRun
-from lesson15.engine.source_paths import SourcePaths
+from lesson15.engine.run import BatchRun, Tally
 from lesson15.engine.sources import Sources, Survey, drop_what_is_gone
 from lesson15.logs import get_logger
 from lesson15.models import BatchReport, BatchStatus
@@ -71,8 +69,9 @@ async def carry_out(
                 await run.finish(BatchStatus.CANCELLED)
             else:
                 if not is_retry and survey.removable:
+                    unlisted = sources.ids_of(paths.unlisted if isinstance(paths, Scan) else ())
                     await drop_what_is_gone(
-                        sources, writer, observers, tally.summary, is_retry=False
+                        sources, writer, observers, tally.summary, unlisted, is_retry=False
                     )
                 keeps = is_retry and status_before is not BatchStatus.FINISHED
                 await run.finish(status_before if keeps else BatchStatus.FINISHED)

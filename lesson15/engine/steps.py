@@ -13,11 +13,9 @@ work at once: a step that keeps something between documents must not depend on t
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from lesson15 import plugins
@@ -26,6 +24,7 @@ from lesson15.errors import Lesson15Error, NoChunksError, StepError, StepTimeout
 from lesson15.models import Chunk
 from lesson15.plugins import Group
 from lesson15.recovery import FILE_NOT_FOUND, PARSE_ERROR, classify
+from lesson15.threads import in_thread
 
 ChunkStep = Callable[[Sequence[Chunk]], Iterable[Chunk] | Awaitable[Iterable[Chunk]]]
 """What a step is: a plain function runs in a thread, an ``async`` one on the event loop."""
@@ -35,6 +34,8 @@ def check_steps(steps: Sequence[str | ChunkStep]) -> None:
     """Raise UnknownNameError or UsageError unless each of ``steps`` is one, or the name of one."""
     if isinstance(steps, str):
         raise UsageError(problem=f"steps={steps!r} is one name: give a list of them.")
+    if not isinstance(steps, Iterable):
+        raise UsageError(problem=f"steps={steps!r} is no list of steps.")
     for step in steps:
         if isinstance(step, str):
             plugins.check_name(Group.STEPS, step, ())
@@ -91,7 +92,7 @@ class Step:
                 if self._is_async:
                     made = await _awaited(self._function(chunks))
                 else:
-                    made = await _in_thread(self._collect, chunks)
+                    made = await in_thread("lesson15-step", partial(self._collect, chunks))
                     if inspect.isawaitable(made):  # a plain function that returns a coroutine
                         made = await made
         except TimeoutError as error:
@@ -126,34 +127,3 @@ def _is_classified(error: Exception) -> bool:
 
 async def _awaited(made: Any) -> Any:
     return await made
-
-
-async def _in_thread(function: Callable[[Sequence[Chunk]], Any], chunks: Sequence[Chunk]) -> Any:
-    """Run ``function`` in a thread that neither a caller nor the end of the process waits for.
-
-    The threads of a pool are waited for at exit, even those that hang.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(made: Any, error: BaseException | None) -> None:
-        if not done.done():
-            done.set_result((made, error))
-
-    def work() -> None:
-        made, error = None, None
-        try:
-            made = context.run(function, chunks)
-        except BaseException as caught:  # noqa: BLE001 - raised again on the event loop
-            error = caught
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, made, error)
-
-    threading.Thread(target=work, name="lesson15-step", daemon=True).start()
-    made, error = await done
-    if isinstance(error, Exception):
-        raise error
-    if error is not None:  # such as sys.exit() in a step
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error
-    return made

@@ -140,7 +140,7 @@ class Transcript:
         return state
 
     def build_index(self, state: BatchState) -> None:
-        """Derive catalogue and index from the log; raises CheckpointWriteError."""
+        """Derive catalogue and index from the log; raises IndexBehindError."""
         if not self.commit.next_row:
             return  # no vector was ever made
         batch = StoredBatch(self._target, state, self.commit, self._manager.keyring)

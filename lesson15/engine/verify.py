@@ -90,7 +90,7 @@ def verify(batch_id: str, state_dir: Path | str, keys: Keyring | None = None) ->
         BatchLockedError: it is being worked on.
         StateReadError: the system refuses to read a file, which tells nothing of the file.
     """
-    manager = CheckpointManager(state_dir, keyring=keys)
+    manager = CheckpointManager(state_dir, keyring=keys, makes_folder=False)
     result = Verification(batch_id)
     if not manager.folder(batch_id).has_batch:
         raise BatchNotFoundError(batch_id=batch_id, state_dir=state_dir)

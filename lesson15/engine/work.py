@@ -27,11 +27,6 @@ class SourceDocument:
     previous: DocSettled | None = None
     worker: int | None = None
 
-    @property
-    def known_sha256(self) -> str | None:
-        """The hash of the content that is in the index, None if there is none of it."""
-        return self.previous.sha256 if self.previous and self.previous.chunks else None
-
 
 @dataclass(slots=True)
 class DocumentOutcome:
@@ -100,8 +95,9 @@ class IndexingWork:
             NetworkTimeoutError, OutOfMemoryError, DocumentNotFoundError: see the policy table.
         """
         parsed = await self._parser.parse(document.path)
-        fingerprint = parsed.fingerprint.to_list()
-        if parsed.sha256 == document.known_sha256:
+        fingerprint = list(parsed.fingerprint)
+        known = document.previous
+        if known is not None and known.chunks and known.sha256 == parsed.sha256:
             return DocumentOutcome(sha256=parsed.sha256, fingerprint=fingerprint, is_unchanged=True)
         chunks = parsed.chunks
         for step in self._steps:

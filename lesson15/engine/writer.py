@@ -5,12 +5,14 @@ a thread of the writer's own, while the next interval fills. If that one is full
 has ended, it is cut off too, and whoever settles a document waits. So a crash undoes at most two
 intervals and the documents in work.
 
-After each commit the thread applies it to the catalogue. The index is brought up at the end.
+The thread applies commits to the catalogue too: each at once, or, while they come faster than that,
+some together, a twentieth of a second later at most. The index is brought up at the end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +34,8 @@ T = TypeVar("T")
 Verdict = TypeVar("Verdict", bound=DocSettled | DocRemoved)
 _MOST_COMMITS = 2  # under way: one that is flushed, and one that waits for it
 _NEWEST_BLOCKS = 8  # are looked at to tell a foreign segment
+_CATALOG_SECONDS = 0.05
+"""How long the catalogue may lag behind the commits while the next one waits."""
 _MOST_WAITING_BYTES = 64 * 1024 * 1024
 """An interval of very large documents is committed before it is full."""
 
@@ -50,8 +54,10 @@ class Writer:
     Attributes:
         files: what is appended to.
         state: the counts, of what is not yet committed too; not to be changed.
-        catalog: as of the last commit; used in :meth:`in_thread` while there may be commits.
-        on_commit: functions that are called on the event loop with the events of each commit.
+        catalog: as of the last commit, or an earlier one while the next one waits; used in
+            :meth:`in_thread` while there may be commits.
+        on_commit: functions that are called on the event loop with the events of each commit, or of
+            several, once the catalogue has them.
 
     Raises:
         StorageError: the batch is damaged, or the system refused.
@@ -70,10 +76,15 @@ class Writer:
             raise
         self.on_commit: list[Callable[[list[Event]], None]] = []
         self._interval = interval
-        self._pending = 0
-        self._notes: deque[Event] = deque()
+        self._pending = self._pending_bytes = 0
+        self._notes: list[Event] = []
         self._thread = ThreadPoolExecutor(1, "lesson15-commit")
-        self._commits: list[asyncio.Future[None]] = []
+        self._commits: list[asyncio.Future[list[Event]]] = []
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._cuts: deque[Cut] = deque()  # that the thread has still to write
+        self._unapplied: list[Cut] = []  # that it has written
+        self._applied_at = 0.0
         # What failed half-way must not be gone on with: a later commit would promise lost bytes.
         self._failure: BaseException | None = None
 
@@ -99,18 +110,19 @@ class Writer:
             StorageError: a commit failed; the last one that succeeded stays in force.
         """
         await self._room()
-        changes: dict[str, Any] = {}
-        if previous is not None:
-            changes |= {
-                "previous_status": previous.status, "previous_chunks": previous.chunks
-            }  # fmt: skip
-        if content is not None:
-            changes["first_row"], changes["block"] = self.files.append_block(*content)
-        if changes:
+        if previous is not None or content is not None:
+            changes: dict[str, Any] = {}
+            if previous is not None:
+                changes["previous_status"] = previous.status
+                changes["previous_chunks"] = previous.chunks
+            if content is not None:
+                changes["first_row"], block = self.files.append_block(*content)
+                changes["block"] = block
+                self._pending_bytes += block.length
             event = replace(event, **changes)
         self.append(event)
         self._pending += 1
-        if self._pending == self._interval or self.files.waiting_bytes > _MOST_WAITING_BYTES:
+        if self._pending == self._interval or self._pending_bytes > _MOST_WAITING_BYTES:
             self._begin_commit()
         return event
 
@@ -170,31 +182,48 @@ class Writer:
     async def _room(self) -> None:
         """Wait until another commit may begin."""
         while len(self._commits) >= _MOST_COMMITS:
-            await asyncio.wait(self._commits, return_when=asyncio.FIRST_COMPLETED)
+            await self._has_room.wait()
 
     def _begin_commit(self) -> None:
         """Cut off what was appended, and have it committed after those before it."""
-        cut = self.files.cut()
-        self._pending = 0
-        commit = asyncio.get_running_loop().run_in_executor(self._thread, self.write, cut)
+        self._pending = self._pending_bytes = 0
+        self._cuts.append(self.files.cut())
+        commit = asyncio.get_running_loop().run_in_executor(self._thread, self._write)
         self._commits.append(commit)
-        commit.add_done_callback(lambda commit: self._end_commit(commit, cut.events))
+        if len(self._commits) >= _MOST_COMMITS:
+            self._has_room.clear()
+        commit.add_done_callback(self._end_commit)
 
-    def write(self, cut: Cut) -> None:
-        """Commit ``cut`` and apply it to the catalogue; runs in the writer's thread."""
+    def _write(self) -> list[Event]:
+        """Commit the next cut, in the thread; returns the events that the catalogue was given."""
+        cut = self._cuts.popleft()
         if self._failure is not None:
             raise self._failure
         try:
             self.files.write(cut)
-            self.catalog.apply(cut.events, cut.commit.position)
+            self._unapplied.append(cut)
+            if not self._cuts or time.monotonic() - self._applied_at > _CATALOG_SECONDS:
+                return self._apply()
         except BaseException as error:
             self._failure = error
             raise
+        return []
 
-    def _end_commit(self, commit: asyncio.Future[None], events: list[Event]) -> None:
+    def _apply(self) -> list[Event]:
+        """Bring the catalogue up to the last commit, in the thread; returns what that came to."""
+        cuts, self._unapplied = self._unapplied, []
+        events = [event for cut in cuts for event in cut.events]
+        if cuts:
+            self.catalog.apply(events, cuts[-1].commit.position)
+            self._applied_at = time.monotonic()
+        return events
+
+    def _end_commit(self, commit: asyncio.Future[list[Event]]) -> None:
         self._commits.remove(commit)
+        if len(self._commits) < _MOST_COMMITS:
+            self._has_room.set()
         self._failure = self._failure or commit.exception()
-        if commit.exception() is None:
+        if commit.exception() is None and (events := commit.result()):
             for tell in self.on_commit:
                 tell(events)
 
@@ -204,7 +233,7 @@ class Writer:
         """Bring the index, in the store that ``open_store`` opens, up to the last commit.
 
         Raises:
-            CheckpointWriteError: the system refused.
+            IndexBehindError: the system refused; the documents are committed nevertheless.
         """
         await self.in_thread(
             lambda: save_index(

@@ -41,5 +41,15 @@ class Lesson15Error(Exception):
         return _rebuild, (type(self), self.fields)
 
 
+def message_of(error: Exception) -> str:
+    """What ``error`` says, as UTF-8, which the paths in it may not be."""
+    return as_utf8(str(error) or type(error).__name__)
+
+
+def as_utf8(text: str) -> str:
+    """``text`` with a backslash escape for each character that UTF-8 cannot encode."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _rebuild(kind: type[Lesson15Error], fields: dict[str, Any]) -> Lesson15Error:
     return kind(**fields)

@@ -71,6 +71,12 @@ class UnreadableDocumentError(DocumentError):
     message = "{path}: the file cannot be read ({detail}). Check its permissions and its disk."
 
 
+class NotAFileError(UnreadableDocumentError):
+    path: object
+    detail: object
+    message = "{path}: this is not a regular file ({detail}). Put a file there, or leave it out."
+
+
 class OutsideRootsError(DocumentError):
     message = """
     {path}: it leads outside of the folders that may be read. Copy the file into one of them.

@@ -93,6 +93,26 @@ class EmbedderRefusedError(EmbeddingModelError):
     """
 
 
+class EmbedderAwayError(StorageError):
+    embedder: object
+    detail: object
+    message = """
+    The embedding service {embedder!r} does not answer ({detail}). Nothing was changed: try again
+    once it is back.
+    """
+
+
+class OtherModelError(EmbeddingModelError):
+    batch_id: str
+    model: str
+    detail: object
+    message = """
+    Batch {batch_id!r} was made with another model than the one that {model!r} names now ({detail}):
+    their vectors cannot be compared. Put the former model back, or run `lesson15 resume {batch_id}
+    --reembed`, which does everything again with this one.
+    """
+
+
 class EmbedderNameError(UsageError):
     name: object
     detail: object

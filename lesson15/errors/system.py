@@ -28,6 +28,16 @@ class CheckpointWriteError(StorageError):
     """
 
 
+class IndexBehindError(CheckpointWriteError):
+    path: object
+    detail: object
+    message = """
+    Every document is committed, but the index at {path} could not be saved and is behind
+    ({detail}). Free the disk or fix the permissions, then run `lesson15 resume`, which brings it
+    up; until then each search does that in memory.
+    """
+
+
 class StateReadError(StorageError):
     path: object
     detail: object
@@ -81,6 +91,24 @@ class SchemaTooNewError(StorageError):
     message = """
     The checkpoint at {path} has schema version {found}, and this lesson15 reads up to {supported}.
     Upgrade lesson15.
+    """
+
+
+class SourcesLostError(StorageError):
+    batch_id: str
+    problems: str
+    message = """
+    Documents of batch {batch_id!r} went out of sight while it ran: {problems}. What was done before
+    is safe, and nothing was dropped: mount, restore or unlock what is missing, then run `lesson15
+    resume {batch_id}`; with `--prune` it drops these documents from the index.
+    """
+
+
+class SystemRefusedError(StorageError):
+    detail: object
+    message = """
+    The system refused what was asked of it ({detail}). What was committed before is safe: mend the
+    disk, the permissions or the limit that it names, and try again.
     """
 
 

@@ -125,6 +125,17 @@ class UnknownNameError(UsageError):
     message = "There is no {what} {name!r}. Choose one of: {choices}."
 
 
+class NoPluginError(UnknownNameError):
+    what: str
+    name: str
+    choices: str
+    group: str
+    message = """
+    There is no {what} {name!r}, and no other one is installed. Install the package that has it; it
+    adds an entry point to the group {group}.
+    """
+
+
 class PluginError(UsageError):
     name: str
     package: str
@@ -143,7 +154,19 @@ class SettingsMismatchError(UsageError):
     given: object
     message = """
     Batch {batch_id!r} was made with {name}={stored!r} and cannot go on with {given!r}. Resume it
-    with {name}={stored!r}, or start a new batch.
+    with {name}={stored!r}, or start a new batch; `lesson15 resume {batch_id} --reembed` does
+    everything again with {given!r}.
+    """
+
+
+class ReembedIncompleteError(UsageError):
+    batch_id: str
+    count: int
+    names: str
+    message = """
+    Batch {batch_id!r} stays as it was: {count} of its documents could not be done again ({names}).
+    What was done is kept: mend them and run `lesson15 resume {batch_id} --reembed` again, or add
+    --prune to switch without them.
     """
 
 

@@ -72,6 +72,7 @@ class EngineHost:
             settings=settings, faults=faults if self._request.obeys_faults else None,
             **self._request.options,
         )  # fmt: skip
+        processor.is_strict = False  # those are the settings of every batch of a host
         processor.listeners.append(self._note)
         patiently = AsyncRetrying(
             retry=retry_if_exception_type(BatchLockedError), wait=wait_fixed(0.5),

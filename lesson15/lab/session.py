@@ -142,7 +142,7 @@ class BatchSession:
     def _stored(self) -> StoredBatch | None:
         """The batch on disk, None before there is one."""
         try:
-            return CheckpointManager(self.spec.state_dir).open(self.batch_id)
+            return CheckpointManager(self.spec.state_dir, makes_folder=False).open(self.batch_id)
         except BatchNotFoundError:
             return None
 

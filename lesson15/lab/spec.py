@@ -29,7 +29,11 @@ class BatchSpec:
     @property
     def exists(self) -> bool:
         """Whether the batch has a checkpoint, so that it can be resumed."""
-        return CheckpointManager(self.state_dir).folder(self.batch_id).checkpoint.exists()
+        return (
+            CheckpointManager(self.state_dir, makes_folder=False)
+            .folder(self.batch_id)
+            .checkpoint.exists()
+        )
 
     def of_batch(self, manifest: Manifest) -> BatchSpec:
         """This spec with the paths, embedder and store that its batch was made with."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lesson15.recovery.classify import TransientHook, classify
-from lesson15.recovery.manager import ErrorRecoveryManager
+from lesson15.recovery.manager import ErrorRecoveryManager, exponential_wait
 from lesson15.recovery.policy import (
     FILE_NOT_FOUND,
     NETWORK_TIMEOUT,
@@ -37,4 +37,5 @@ __all__ = [
     "Trouble",
     "Wait",
     "classify",
+    "exponential_wait",
 ]

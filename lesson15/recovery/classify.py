@@ -61,6 +61,7 @@ _REFUSED_DOCUMENTS = (
     errors.EncryptedDocumentError,
     errors.DocumentTooLargeError,
     errors.OutsideRootsError,
+    errors.NotAFileError,
 )
 _ABORTING = (errors.StorageError, errors.EmbeddingModelError)
 _MEMORY_PHRASES = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
@@ -90,16 +91,11 @@ def classify(error: BaseException, is_transient: TransientHook | None = None) ->
     return _classify(error, hooks + plugin_hooks(), set()) or PARSE_ERROR
 
 
-def load_hooks() -> tuple[TransientHook, ...]:
-    """The hooks of plugins; raises PluginError if one cannot be used."""
-    return tuple(plugins.load(Group.TRANSIENT, name) for name in plugins.names(Group.TRANSIENT))
-
-
 @cache
 def plugin_hooks() -> tuple[TransientHook, ...]:
     """The hooks of plugins, without one that is broken: an error must not hide another."""
     try:
-        return load_hooks()
+        return tuple(plugins.load_all(Group.TRANSIENT).values())
     except errors.PluginError as error:
         log.warning("transient hooks are not used", error=str(error))
         return ()

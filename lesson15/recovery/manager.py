@@ -8,13 +8,24 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any, TypeVar
 
+from lesson15 import plugins
 from lesson15.logs import get_logger
-from lesson15.recovery.classify import TransientHook, classify, load_hooks
+from lesson15.plugins import Group
+from lesson15.recovery.classify import TransientHook, classify
 from lesson15.recovery.policy import Decision, Wait
 
 T = TypeVar("T")
 log = get_logger(__name__)
 _LONGEST_WAIT_SECONDS = 60.0
+_MOST_DOUBLINGS = 60  # more would be too large a number
+
+
+def exponential_wait(delay: float, attempt: int) -> float:
+    """Seconds to wait after attempt number ``attempt``, from 1: ``delay`` doubled each time, up to
+    a minute, and up to ``delay`` more, so that those who failed together do not return together.
+    """
+    jitter = random.uniform(0, delay)  # noqa: S311 - no secret
+    return min(delay * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS), _LONGEST_WAIT_SECONDS) + jitter
 
 
 class ErrorRecoveryManager:
@@ -41,7 +52,7 @@ class ErrorRecoveryManager:
         is_transient: TransientHook | None = None,
         max_retry_after: float = 300.0,
     ) -> None:
-        load_hooks()  # a broken one is told of now, not when something fails
+        plugins.load_all(Group.TRANSIENT)  # a broken one is told of now, not when something fails
         self.max_retries = max_retries
         self.retry_delay = retry_delay
         self.sleep = sleep
@@ -76,8 +87,7 @@ class ErrorRecoveryManager:
             case Wait.LINEAR:
                 return delay * attempt
             case Wait.EXPONENTIAL:
-                jitter = random.uniform(0, delay)  # noqa: S311 - it spreads load, no secret
-                return min(delay * 2.0 ** (attempt - 1), _LONGEST_WAIT_SECONDS) + jitter
+                return exponential_wait(delay, attempt)
             case Wait.NONE:
                 return 0.0
 

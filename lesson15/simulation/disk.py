@@ -54,6 +54,7 @@ class SimulatedDisk:
 
     Attributes:
         root: where its files lie.
+        on_commit: called when a checkpoint has become durable.
         slowness: how long a flush takes at most, in seconds.
     """
 
@@ -65,6 +66,7 @@ class SimulatedDisk:
         self._pending_names: list[_NameChange] = []
         self._open: set[int] = set()
         self.slowness = 0.0
+        self.on_commit: Callable[[], None] = lambda: None
         self._derived_before: Content = {}
 
     def begin(self, world: World, slowness: float) -> None:
@@ -142,6 +144,8 @@ class SimulatedDisk:
         for change in self._pending_names:
             if change.target.rpartition("/")[0] == folder:
                 change.apply(flushed)
+                if change.target.endswith("/checkpoint.json"):
+                    self.on_commit()
             else:
                 kept.append(change)
         self._durable_names, self._pending_names = flushed, kept

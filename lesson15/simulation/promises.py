@@ -75,6 +75,10 @@ class Promises:
         """Another life begins, in ``world``."""
         self._world = world
 
+    def note_durable(self) -> None:
+        """A commit is durable: no crash can undo the documents in it."""
+        self._waiting = 0
+
     def watch(self, processor: BatchProcessor) -> None:
         """Check what ``processor`` promises in a run."""
         processor.writer_callbacks.append(self._check_recovered)
@@ -101,7 +105,6 @@ class Promises:
         match event:
             case Committed():
                 self.promised = event.number
-                self._waiting = 0
                 self._world.note(f"commit {event.number} is promised")
             case DocStarted():
                 if event.doc_id in self._started:

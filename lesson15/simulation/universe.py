@@ -192,6 +192,7 @@ class Universe:
         self._promises = Promises(folder, self._state_dir, BATCH, self._keys, scenario.interval)
         self._world = World.nowhere()
         self._disk = SimulatedDisk(self._state_dir, self._world)
+        self._disk.on_commit = self._promises.note_durable
         self._wreck: Wreck | None = None
         self._story: list[tuple[int, float, str, str]] = []
         self._now = 0.0

@@ -11,14 +11,9 @@ from lesson15.plugins import Group, check_name, load
 from lesson15.stores.base import VectorStore
 from lesson15.stores.guard import GuardedStore
 
-__all__ = ["VectorStore", "check_encryptable", "check_store", "open_store"]
+__all__ = ["BUILT_IN", "VectorStore", "check_encryptable", "open_store"]
 
-_BUILT_IN = ("faiss", "chroma")
-
-
-def check_store(name: str) -> None:
-    """Raise UnknownNameError unless there is a store called ``name``."""
-    check_name(Group.STORES, name, _BUILT_IN)
+BUILT_IN = ("faiss", "chroma")
 
 
 def check_encryptable(name: str) -> None:
@@ -38,7 +33,7 @@ def open_store(name: str, path: Path, dimensions: int, cipher: Cipher | None = N
         PluginError: the plugin is broken.
         StoreError: the store failed; its methods raise that, too.
     """
-    check_store(name)
+    check_name(Group.STORES, name, BUILT_IN)
     if name == "faiss":
         from lesson15.stores.faiss_store import FaissStore
 
@@ -47,5 +42,5 @@ def open_store(name: str, path: Path, dimensions: int, cipher: Cipher | None = N
         from lesson15.stores.chroma_store import ChromaStore
 
         return GuardedStore(name, path, lambda: ChromaStore(path, dimensions))
-    make: Callable[[Path, int], VectorStore] = load(Group.STORES, name, _BUILT_IN)
+    make: Callable[[Path, int], VectorStore] = load(Group.STORES, name, BUILT_IN)
     return GuardedStore(name, path, lambda: make(path, dimensions))

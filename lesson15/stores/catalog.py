@@ -64,7 +64,8 @@ class Catalog:
             try:
                 if options is None:
                     self._db.execute("PRAGMA journal_mode=WAL")
-                    self._db.execute("PRAGMA synchronous=NORMAL")  # derived: a lost tail is redone
+                    # Derived, and after a crash used only if it is as it was sealed.
+                    self._db.execute("PRAGMA synchronous=OFF")
                     self._db.executescript(_SCHEMA)
             except sqlite3.Error:
                 self._db.close()

@@ -60,7 +60,7 @@ def inspect(session: BatchSession) -> dict[str, Any]:
     """The state of the session's batch on disk, as JSON-ready values."""
     nothing: dict[str, Any] = {"files": [], "checkpoint": "", "records": []}
     try:
-        batch = CheckpointManager(session.spec.state_dir).open(session.batch_id)
+        batch = CheckpointManager(session.spec.state_dir, makes_folder=False).open(session.batch_id)
         folder, state, commit = batch.folder, batch.state, batch.commit
         records = _last_records(folder.journal, commit.journal_bytes)
     except BatchNotFoundError:

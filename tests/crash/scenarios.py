@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lesson15.checkpoint import append_only
+from lesson15.checkpoint import filesystem
 from lesson15.crashlab.disk import Crash
 from lesson15.events import DocSettled, Event
 from tests.crash.engine import BATCH, InlineProcessor, Recorder, drive
@@ -111,7 +111,7 @@ def killed_before(lab: Lab, interval: int) -> None:
 def split_writes(lab: Lab, interval: int) -> None:
     """The segment goes out in many writes before one fsync."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(append_only, "WRITE_BYTES", 1)
+        patch.setattr(filesystem, "WRITE_BYTES", 1)
         lab.run(interval)
 
 

@@ -22,7 +22,7 @@ from lesson15.embedding import HashingEmbedder
 from lesson15.engine.processor import BatchProcessor
 from lesson15.engine.repair import Repair, repair
 from lesson15.engine.verify import verify
-from lesson15.errors import Lesson15Error, RepairError, StorageError, UsageError
+from lesson15.errors import Lesson15Error, RepairError, StateReadError, StorageError, UsageError
 from lesson15.models import SearchHit
 from lesson15.settings import Settings
 from tests.crash.conftest import Run
@@ -348,3 +348,53 @@ def test_the_commands(copy: Callable[[str], Path], docs: Path, command: Run) -> 
     code, out, err = command("repair", "b", *at)
     assert code == 0
     assert "clean" in out
+
+
+def test_a_batch_that_workers_are_at_is_left_alone(copy: Callable[[str], Path]) -> None:
+    state = copy("plain")
+    (state / "b" / "shards").mkdir()
+    with pytest.raises(UsageError, match="Workers are not done with batch 'b'"):
+        mend(state, "plain")
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "manifest.json"])
+def test_a_file_of_another_batch_is_not_made_this_ones(
+    copy: Callable[[str], Path], name: str
+) -> None:
+    state = copy("plain")
+    shutil.copytree(state / "b", state / "other")
+    if name == "manifest.json":  # then the checkpoint says nothing against it
+        (state / "other" / "checkpoint.json").unlink()
+    with pytest.raises(RepairError, match=rf"{name}.*belongs to 'b'"):
+        asyncio.run(repair(processor(state, "plain"), "other"))
+
+
+def test_a_refusing_disk_is_no_damage(copy: Callable[[str], Path]) -> None:
+    state = copy("plain")
+    checkpoint = state / "b" / "checkpoint.json"
+    checkpoint.unlink()
+    checkpoint.mkdir()  # it cannot be read, whoever asks
+    with pytest.raises(StateReadError, match=r"checkpoint\.json"):
+        mend(state, "plain")
+
+
+def test_lost_records_are_looked_for_where_the_sources_are(
+    copy: Callable[[str], Path], docs: Path
+) -> None:
+    state = copy("plain")
+    expected, _ = hits(state, "plain")
+    journal = state / "b" / "journal.log"
+    data = journal.read_bytes()
+    at = data.index(b"d2.txt")
+    journal.write_bytes(data[: at - 6] + b"\xff\xff\xff" + data[at - 3 :])
+    away = docs.with_name("away")
+    docs.rename(away)
+    try:
+        report = mend(state, "plain")
+    finally:
+        away.rename(docs)
+    assert report.lost_records == 1
+    assert any(str(docs) in fault and "put it back" in fault for fault in report.faults)
+    asyncio.run(processor(state, "plain").resume_batch("b"))
+    assert hits(state, "plain") == (expected, [])
+    assert verify("b", state, Keyring()).is_clean

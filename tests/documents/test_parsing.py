@@ -18,11 +18,12 @@ from lesson15.errors import (
     DocumentTooLargeError,
     EmptyDocumentError,
     Lesson15Error,
+    NotAFileError,
     NoTextError,
     PathNotFoundError,
-    UnreadableDocumentError,
     UnsupportedFormatError,
 )
+from lesson15.recovery import classify
 from tests.conftest import SAMPLES
 
 OPTIONS = ParseOptions()
@@ -95,6 +96,7 @@ def test_named_errors(tmp_path: Path) -> None:
     (tmp_path / "a.xyz").write_text("x")
     (tmp_path / "folder.txt").mkdir()
     (tmp_path / "link.txt").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop.txt").symlink_to(tmp_path / "loop.txt")
     os.mkfifo(tmp_path / "pipe.txt")
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(tmp_path / "s.txt"))
@@ -103,14 +105,16 @@ def test_named_errors(tmp_path: Path) -> None:
         "empty.txt": EmptyDocumentError,
         "blank.txt": NoTextError,
         "a.xyz": UnsupportedFormatError,
-        "folder.txt": UnreadableDocumentError,
-        "link.txt": UnreadableDocumentError,
-        "pipe.txt": UnreadableDocumentError,
-        "s.txt": UnreadableDocumentError,
+        "folder.txt": NotAFileError,
+        "link.txt": NotAFileError,
+        "loop.txt": NotAFileError,
+        "pipe.txt": NotAFileError,
+        "s.txt": NotAFileError,
         "absent.txt": DocumentNotFoundError,
     }.items():
-        with pytest.raises(error):
+        with pytest.raises(error) as caught:
             parse(name)
+        assert name == "absent.txt" or classify(caught.value).retries == 0, name
     with pytest.raises(DocumentTooLargeError, match="limit of 1 bytes"):
         parse_document(str(tmp_path / "blank.txt"), ParseOptions(max_document_bytes=1))
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lesson15.embedding import HashingEmbedder
+from lesson15.embedding.identity import PROBE
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,12 @@ class EmbeddingServer:
 
     @property
     def answered(self) -> list[str]:
-        """The texts of all answers that were sent in full."""
-        return [text for asked in self.asked if asked.status == 200 for text in asked.texts]
+        """The texts of all answers that were sent in full, but for the probe of the model."""
+        return [
+            text
+            for asked in self.asked if asked.status == 200
+            for text in asked.texts if text != PROBE
+        ]  # fmt: skip
 
     def too_soon(self) -> float | None:
         """Seconds until another request is allowed, None if this one is."""

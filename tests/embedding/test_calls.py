@@ -15,9 +15,9 @@ import pytest
 
 from lesson15 import RateLimited, ServiceUnavailable
 from lesson15.embedding import HashingEmbedder
+from lesson15.embedding.base import CallHooks, CallOptions
 from lesson15.embedding.batcher import MicroBatcher
 from lesson15.embedding.calls import PROBE_TEXT
-from lesson15.embedding.options import CallHooks, CallOptions
 from lesson15.embedding.rates import Rates, TokenBucket, estimate_tokens
 from lesson15.errors import (
     EmbedderRefusedError,
@@ -463,3 +463,25 @@ def test_a_process_ends_although_a_call_never_returns(tmp_path: Path) -> None:
     (failure,) = report["failures"]
     assert failure["doc_id"].endswith("d3.txt")
     assert "LESSON15_EMBED_TIMEOUT" in failure["error"]
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(16), [[0.0] * 16, [0.0]], None, np.zeros((1, 16))])
+async def test_an_answer_of_another_shape_is_no_answer(wrong: object) -> None:
+    """Without a check such a document would wait for ever."""
+
+    class Wrong(HashingEmbedder):
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return super().embed(texts) if len(texts) == 1 else wrong  # type: ignore[return-value]
+
+    async with asyncio.timeout(60):
+        check(await embed_all(Wrong(16), DOCUMENTS), DOCUMENTS)
+
+
+async def test_vectors_of_another_length_are_no_answer() -> None:
+    class Wrong(HashingEmbedder):
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return super().embed(texts)[:, : 16 if len(texts) == 1 else 15]
+
+    documents = [["one"], *DOCUMENTS]
+    async with asyncio.timeout(60):
+        check(await embed_all(Wrong(16), documents, max_chunks=3), documents)

@@ -25,8 +25,8 @@ from lesson15.embedding import (
     probe_vector,
     same_model,
 )
+from lesson15.embedding.base import CallHooks, CallOptions
 from lesson15.embedding.batcher import MicroBatcher
-from lesson15.embedding.options import CallOptions
 from lesson15.errors import (
     EmbedderNameError,
     EmbedderRefusedError,
@@ -248,6 +248,34 @@ async def test_a_bad_text_fails_alone(
     assert isinstance(error, expected)
     assert trouble.kind != "status" or trouble.message in str(error)
     assert all(isinstance(vectors, np.ndarray) for vectors in found)
+
+
+@pytest.mark.parametrize("kind", ["partial", "short", "nan", "zero", "garbage", "status"])
+async def test_a_service_that_fails_at_several_texts_is_asked_for_one(
+    server: EmbeddingServer, kind: str
+) -> None:
+    """One text at a time is right, so no outage is at hand, however many calls fail at once."""
+    trouble = status(500) if kind == "status" else Trouble(kind)
+    texts = [f"text number {number}" for number in range(64)]
+    bad = texts[13]
+    server.trouble = lambda asked: trouble if len(asked) > 1 or bad in asked else None
+    outages: list[Exception] = []
+    batcher = MicroBatcher(
+        lambda: open_embedder(server.name(dimensions=16, threads=8, batch_size=8)),
+        options=QUICK,
+        hooks=CallHooks(on_outage=outages.append),
+    )
+    async with asyncio.timeout(120):
+        found = await asyncio.gather(
+            *(batcher.embed([text]) for text in texts), return_exceptions=True
+        )
+    await batcher.aclose()
+    assert isinstance(found.pop(13), RepeatedCallError)  # alone, and not its neighbours
+    assert np.allclose(
+        np.concatenate(found), HashingEmbedder(16).embed([t for t in texts if t != bad]), atol=1e-6
+    )
+    if kind != "status":  # an answer, however wrong, says that the service is there
+        assert not outages
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from lesson15.documents.loaders import (
 )
 from lesson15.documents.loaders.base import Loader
 from lesson15.errors import UsageError
-from lesson15.plugins import Group, load, names
+from lesson15.plugins import Group, load_all
 
 LOADERS: dict[str, Loader] = {
     ".txt": text_loader.load,
@@ -31,17 +31,13 @@ LOADERS: dict[str, Loader] = {
 """Each built-in or registered suffix, in lower case with its dot, and what reads it."""
 
 
+@cache
 def loaders() -> dict[str, Loader]:
     """:data:`LOADERS` with those of installed plugins; raises PluginError for a broken one."""
-    _register_plugins()
-    return LOADERS
-
-
-@cache
-def _register_plugins() -> None:
     built_in = [suffix.removeprefix(".") for suffix in LOADERS]
-    for name in names(Group.LOADERS):
-        register_loader(f".{name}", load(Group.LOADERS, name, built_in))
+    for name, loader in load_all(Group.LOADERS, built_in).items():
+        register_loader(f".{name}", loader)
+    return LOADERS
 
 
 def supported_types() -> str:

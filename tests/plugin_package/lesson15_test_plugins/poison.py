@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from datetime import UTC, datetime
 from typing import Any
 
 from lesson15.documents.parsed import LoadedDocument, Section
+from lesson15_test_plugins import stuck
 
 
 def hang(path: str, data: bytes, options: Any) -> Any:
-    time.sleep(3600)
+    stuck.hang()
 
 
 def crash(path: str, data: bytes, options: Any) -> Any:

@@ -7,13 +7,17 @@ would keep the process for ever. These threads are not waited for.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_Job = tuple[asyncio.Future[Any], Callable[[], Any]]
+_Job = tuple[Future[Any], Callable[[], Any]]
 
 
 class DaemonThreads:
@@ -25,15 +29,15 @@ class DaemonThreads:
         self._started = 0
 
     async def run(self, function: Callable[[], T]) -> T:
-        """What ``function()`` returns, called in a thread.
+        """What ``function()`` returns, called in a thread, in the context of the caller.
 
         A caller that is cancelled leaves the thread behind; it ends when the function does.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future: Future[T] = Future()
         jobs = self._idle.pop() if self._idle else self._start()
-        jobs.put((future, function))
+        jobs.put((future, partial(contextvars.copy_context().run, function)))
         try:
-            return await future
+            return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             future.cancel()
             raise
@@ -56,6 +60,15 @@ class DaemonThreads:
         return jobs
 
 
+async def in_thread(name: str, function: Callable[[], T]) -> T:
+    """What ``function()`` returns, called in a thread of its own; see :meth:`DaemonThreads.run`."""
+    threads = DaemonThreads(name)
+    try:
+        return await threads.run(function)
+    finally:
+        threads.close()
+
+
 def _work_off(jobs: SimpleQueue[_Job | None]) -> None:
     while (job := jobs.get()) is not None:
         future, function = job
@@ -65,20 +78,12 @@ def _work_off(jobs: SimpleQueue[_Job | None]) -> None:
         except Exception as caught:  # noqa: BLE001 - handed to the caller
             error = caught
         except BaseException as caught:  # noqa: BLE001 - sys.exit in a thread ends that thread only
-            error = RuntimeError(f"{type(caught).__name__} in a thread: {caught}")
+            error = RuntimeError(f"{type(caught).__name__}: {caught}")
         if isinstance(error, StopIteration):  # which no future takes
             error = RuntimeError(f"StopIteration: {error}")
-        try:
-            future.get_loop().call_soon_threadsafe(_settle, future, result, error)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            return
+        with suppress(InvalidStateError, RuntimeError):  # nobody waits, or the loop is closed
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
         del future, function, job, result, error  # an idle thread keeps nothing alive
-
-
-def _settle(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
