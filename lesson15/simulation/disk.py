@@ -87,7 +87,7 @@ class SimulatedDisk:
 
     def flush(self, name: str) -> None:
         """Let the time pass that a flush of ``name`` takes."""
-        if self.slowness and self._world.chances.interleaved:
+        if self.slowness:
             world = self._world
             seconds = world.choices.decide("time of a flush", self._draw_seconds, 0.0)
             if seconds:

@@ -208,7 +208,6 @@ class SlowEmbedder(HashingEmbedder):
         if world is not None:
             world.progress()
             world.point("computing vectors")
-        if world is not None and world.chances.interleaved:
             world.sleep(self._longest * world.choices.decide("time of a call", _draw_share, 1.0))
         vectors = super().embed(texts)
         assert np.isfinite(vectors).all()  # noqa: S101 - a bug of this embedder is none of the engine

@@ -88,7 +88,6 @@ def run_universe(
     seed: int,
     choices: Mapping[str, Value] | None = None,
     *,
-    interleaved: bool = True,
     make_embedder: Callable[[int], Any] = SlowEmbedder,
     steps: Sequence[Any] | None = None,
 ) -> Outcome:
@@ -97,7 +96,6 @@ def run_universe(
     Args:
         seed: picks documents, settings, schedule, crashes and faults.
         choices: the decisions of an earlier :class:`Outcome`, or some of them.
-        interleaved: whether jobs in threads and parser processes are cut into steps.
         make_embedder: makes the embedder of each life, given how many threads it is to stand.
         steps: steps that chunks go through, as :class:`BatchProcessor` takes them.
 
@@ -114,7 +112,6 @@ def run_universe(
                 universes.append(
                     Universe(
                         folder, Choices(seed, choices), make_embedder, steps,
-                        interleaved=interleaved,
                     )
                 )  # fmt: skip
                 outcome.append(universes[0].run())
@@ -177,12 +174,10 @@ class Universe:
         make_embedder: Callable[[int], Any] = SlowEmbedder,
         steps: Sequence[Any] | None = None,
         *,
-        interleaved: bool = True,
-    ) -> None:
+        ) -> None:
         self._folder = folder
         self._choices = choices
         self._make_embedder = make_embedder
-        self._interleaved = interleaved
         self._state_dir = folder / "state"
         self._scenario = scenario = Scenario.of(choices)
         self._settings = settings_of(scenario)
@@ -240,7 +235,7 @@ class Universe:
         choices, disk = self._choices, self._disk
         choices.era = f"life {self._life}: "
         chances = Chances(0.0, 0.0) if is_calm else chances_of(choices)
-        world = self._world = World(choices, replace(chances, interleaved=self._interleaved))
+        world = self._world = World(choices, chances)
         world.now, world.pid = self._now, 4000 + 100 * self._life
         world.on_kill = lambda: self._die(is_power_cut=False)
         self._promises.begin(world)

@@ -55,8 +55,6 @@ class Chances:
         longest: the longest time that one is held back, in seconds.
         low_memory: the probability that memory is low whenever the program looks.
         fine: whether every line of the engine is a point.
-        interleaved: whether other threads than the event loop's stop at points at all. Without it
-            each job is one instant step, which is here to show how little that finds.
     """
 
     switch: float = 0.1
@@ -64,7 +62,6 @@ class Chances:
     longest: float = 10.0
     low_memory: float = 0.0
     fine: bool = False
-    interleaved: bool = True
 
 
 class Actor:
@@ -197,8 +194,6 @@ class World:
         if actor is None:
             return
         self._check(actor)
-        if not self.chances.interleaved and actor is not self._main:
-            return
         self.points += 1
         if self.points > _MOST_POINTS:
             self._fail(Stuck(f"{_MOST_POINTS} steps did not bring it to an end"))
@@ -306,7 +301,7 @@ class World:
                     Stuck(f"nothing has come of it for {_QUIET_SECONDS:.0f} s: {self._standing()}")
                 )
             self._make_ready(first)
-        if len(self._ready) == 1 or not self.chances.interleaved:
+        if len(self._ready) == 1:
             return self._ready[0]
         name = self.choices.decide(f"after {actor.name}", self._draw_next, "")
         return next((each for each in self._ready if each.name == name), self._ready[0])

@@ -1,8 +1,6 @@
 """In which universe each planted bug is found; writes ``seeds.json``, which the tests try first.
 
-    python -m tests.simulation.find [MOST] [instant]
-
-``instant`` makes each job in a thread one step, to show what that would find; it writes nothing.
+python -m tests.simulation.find [MOST]
 """
 
 from __future__ import annotations
@@ -20,16 +18,14 @@ from tests.simulation.bugs import BUGS
 SEEDS = Path(__file__).with_name("seeds.json")
 
 
-def find(most: int, *, interleaved: bool) -> dict[str, int]:
+def find(most: int) -> dict[str, int]:
     """The first seed for each bug that is found in ``most`` universes."""
     seeds: dict[str, int] = {}
     for name, plant in BUGS.items():
         began, progress = time.monotonic(), Progress()
         with pytest.MonkeyPatch.context() as patch:
             plant(patch)
-            found = search(
-                range(1, most + 1), shrinks=False, progress=progress, interleaved=interleaved
-            )
+            found = search(range(1, most + 1), shrinks=False, progress=progress)
         told = "not found"
         if found is not None:
             seeds[name] = found.first.seed
@@ -41,6 +37,5 @@ def find(most: int, *, interleaved: bool) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    seeds = find(int(sys.argv[1]) if sys.argv[1:] else 300, interleaved="instant" not in sys.argv)
-    if "instant" not in sys.argv:
-        SEEDS.write_text(json.dumps(seeds, indent=2) + "\n", encoding="utf-8")
+    seeds = find(int(sys.argv[1]) if sys.argv[1:] else 300)
+    SEEDS.write_text(json.dumps(seeds, indent=2) + "\n", encoding="utf-8")
