@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from random import Random
@@ -173,8 +173,7 @@ class Universe:
         choices: Choices,
         make_embedder: Callable[[int], Any] = SlowEmbedder,
         steps: Sequence[Any] | None = None,
-        *,
-        ) -> None:
+    ) -> None:
         self._folder = folder
         self._choices = choices
         self._make_embedder = make_embedder
