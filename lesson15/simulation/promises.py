@@ -8,7 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn
 
+import orjson
+
+from lesson15.checkpoint.batch_files import BatchFiles
 from lesson15.checkpoint.encryption import Keyring
+from lesson15.checkpoint.journal import Position, read_journal
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.engine.processor import BatchProcessor
 from lesson15.engine.writer import Writer
@@ -22,6 +26,7 @@ from lesson15.events import (
     FaultInjected,
     LimitChanged,
     Paused,
+    RunStarted,
     Unpaused,
 )
 from lesson15.models import BatchState, BatchStatus, DocStatus
@@ -67,7 +72,9 @@ class Promises:
         self._world = World.nowhere()
         self._started: set[str] = set()
         self._struck: set[str] = set()
-        self._waiting = 0
+        self._told: set[str] = set()
+        self._durable: set[str] = set()
+        self._files: BatchFiles | None = None
         self.promised = -1
         self.death: bytes | None = None
 
@@ -77,13 +84,24 @@ class Promises:
 
     def note_durable(self) -> None:
         """A commit is durable: no crash can undo the documents in it."""
-        self._waiting = 0
+        if self._files is None:
+            return
+        commit = orjson.loads(self._files.folder.checkpoint.read_bytes())["commit"]
+        stop = Position(commit["journal_bytes"], commit["journal_crc"])
+        journal = read_journal(self._files.folder.journal, stop=stop, cipher=self._files.cipher)
+        self._durable = set()
+        for _, event in journal:
+            if isinstance(event, RunStarted):
+                self._durable = set()
+            elif isinstance(event, DocSettled):
+                self._durable.add(event.doc_id)
 
     def watch(self, processor: BatchProcessor) -> None:
         """Check what ``processor`` promises in a run."""
         processor.writer_callbacks.append(self._check_recovered)
         processor.listeners.append(self._listen)
-        self._started, self._struck, self._waiting = set(), set(), 0
+        self._started, self._struck, self._told, self._durable = set(), set(), set(), set()
+        self._files = None
 
     def fail(self, text: str) -> NoReturn:
         """Put a broken promise on record, where an exception might be caught, and end the world."""
@@ -113,10 +131,11 @@ class Promises:
             case DocSettled():
                 self._world.note(f"{event.doc_id} is {event.status.value}")
                 self._check_verdict(event)
-                self._waiting += 1
-                if self._waiting > 2 * self._interval:
+                self._told.add(event.doc_id)
+                waiting = len(self._told - self._durable)
+                if waiting > 2 * self._interval:
                     self.fail(
-                        f"{self._waiting} documents wait for a commit, though an interval is "
+                        f"{waiting} documents wait for a commit, though an interval is "
                         f"{self._interval}: a crash would undo more than two"
                     )
             case _ if type(event) in _TOLD:
@@ -141,7 +160,7 @@ class Promises:
 
     def _check_recovered(self, writer: Writer) -> None:
         """Exactly one commit was recovered, none before the last promised one."""
-        files = writer.files
+        files = self._files = writer.files
         number, position = files.committed.number, files.committed.position
         if number < self.promised:
             raise Violation(f"commit {self.promised} was promised, and {number} is recovered")
