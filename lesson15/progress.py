@@ -32,7 +32,7 @@ class ProgressTracker:
     """
 
     def __init__(
-        self, total_items: int, batch_id: str, clock: Callable[[], float] = time.monotonic
+        self, total_items: int, batch_id: str, clock: Callable[[], float] | None = None
     ) -> None:
         self.total_items = total_items
         self.batch_id = batch_id
@@ -40,8 +40,8 @@ class ProgressTracker:
         self.failed_items = 0
         self.start_time = time.time()
         self.callbacks: list[ProgressCallback] = []
-        self._clock = clock
-        self._samples: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._clock = clock or time.monotonic
+        self._samples: deque[tuple[float, int]] = deque([(self._clock(), 0)])
         self._baseline = 0
 
     def start_from(self, completed: int, failed: int) -> None:

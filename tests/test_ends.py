@@ -21,6 +21,7 @@ from lesson15.errors import StoreError
 from lesson15.stores import VectorStore
 from lesson15.stores.faiss_store import FaissStore
 from lesson15.stores.guard import GuardedStore
+from tests import command_line
 from tests.test_cli import ROOT, lesson15
 
 CLI = (sys.executable, "-m", "lesson15.cli")
@@ -212,3 +213,15 @@ def test_a_store_that_fails_is_named(tmp_path: Path, error: Exception) -> None:
     assert "free the disk" not in str(failed.value)
     with pytest.raises(KeyError):
         store.get(np.array([7]))
+
+
+def test_a_terminal_without_the_characters_of_a_document(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("the harbour \u6587 lies quiet", encoding="utf-8")
+    at = ("--state-dir", tmp_path / "state")
+    for command in (("run", tmp_path / "a.txt", "--batch-id", "b"), ("search", "harbour \u6587",
+                    "--batch-id", "b")):  # fmt: skip
+        done = command_line.lesson15(
+            *command, *at, PYTHONIOENCODING="ascii", LESSON15_EMBEDDER="hashing"
+        )
+        assert done.returncode == 0, done.stderr
+    assert "the harbour \\u6587 lies quiet" in done.stdout

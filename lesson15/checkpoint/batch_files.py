@@ -62,6 +62,9 @@ class BatchFiles:
         self.committed = batch.commit
         commit = batch.commit
         try:
+            # Whoever made this commit may have died before its name was durable. Nothing must be
+            # built on it, nor anybody told of it, while a power cut can still undo it.
+            fs.fsync_folder(self.folder.root)
             cut_off(fs, self.folder.segment, commit.segment_bytes)
             cut_off(fs, self.folder.journal, commit.journal_bytes)
             self._journal = JournalWriter(fs, self.folder.journal, commit.position, self.cipher)

@@ -19,6 +19,7 @@ from lesson15.cli import (  # noqa: F401 - importing them registers their comman
     replay,
     reports,
     serve,
+    simulate,
     views,
     workers,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -76,6 +77,9 @@ def sound_streams() -> Iterator[None]:
         stream if stream is not None else os.fdopen(number, "w", closefd=False)
         for number, stream in enumerate(before, 1)
     )
+    for stream in (out, err):  # the encoding of the terminal may lack a character of a document
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.stdout = _Stream(out, is_needed=True)
     sys.stderr = _Stream(err, is_needed=False)
     try:

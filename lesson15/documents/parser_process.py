@@ -12,7 +12,7 @@ import signal
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import orjson
 
@@ -27,7 +27,28 @@ Parse = Callable[[str, ParseOptions, dict[str, Any]], ParsedDocument]
 _PR_SET_PDEATHSIG = 1
 
 
-def _parse(path: str, options: ParseOptions, _order: dict[str, Any]) -> ParsedDocument:
+class Requests(Protocol):
+    """What requests are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """``size`` bytes, fewer only at the end."""
+        ...
+
+
+class Replies(Protocol):
+    """What replies are written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take ``data``."""
+        ...
+
+    def flush(self) -> None:
+        """Let the reader have it."""
+        ...
+
+
+def parse(path: str, options: ParseOptions, _order: dict[str, Any]) -> ParsedDocument:
+    """As :func:`parse_document`, whatever else the request says."""
     return parse_document(path, options)
 
 
@@ -38,10 +59,14 @@ def serve(parse: Parse) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     _limit_memory(memory_bytes)
     requests, replies = sys.stdin.buffer, _claim_stdout()
-    parse_options = ParseOptions(**orjson.loads(options))
+    work_off(parse, ParseOptions(**orjson.loads(options)), requests, replies)
+
+
+def work_off(parse: Parse, options: ParseOptions, requests: Requests, replies: Replies) -> None:
+    """Answer ``requests`` until that pipe is closed."""
     while header := requests.read(LENGTH.size):
         request = orjson.loads(requests.read(*LENGTH.unpack(header)))
-        reply = orjson.dumps(_answer(parse, parse_options, request))
+        reply = orjson.dumps(_answer(parse, options, request))
         replies.write(LENGTH.pack(len(reply)) + reply)
         replies.flush()
 
@@ -91,4 +116,4 @@ def _limit_memory(limit: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(_parse)
+    serve(parse)

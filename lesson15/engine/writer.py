@@ -109,8 +109,7 @@ class Writer:
         Raises:
             StorageError: a commit failed; the last one that succeeded stays in force.
         """
-        while len(self._commits) >= _MOST_COMMITS:  # a pause may have begun one more
-            await self._has_room.wait()
+        await self._room()
         if previous is not None or content is not None:
             changes: dict[str, Any] = {}
             if previous is not None:
@@ -172,12 +171,18 @@ class Writer:
             CheckpointWriteError: the system refused, now or before; the last commit stays in force.
             CatalogError: the commit is done, but not applied to the catalogue.
         """
+        await self._room()
         if self.files.uncut and self._failure is None:
             self._begin_commit()
         if self._commits:
             await asyncio.wait(self._commits)
         if self._failure is not None:
             raise self._failure
+
+    async def _room(self) -> None:
+        """Wait until another commit may begin."""
+        while len(self._commits) >= _MOST_COMMITS:
+            await self._has_room.wait()
 
     def _begin_commit(self) -> None:
         """Cut off what was appended, and have it committed after those before it."""
