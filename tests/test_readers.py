@@ -242,9 +242,9 @@ def killed_batches(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         state = root / str(number)
         shutil.copytree(root / "whole", state)
         with another("resume", state, 10**6) as process:
-            journal, deadline = state / "b" / "journal.log", time.monotonic() + 120
-            before = journal.stat().st_size
-            while journal.stat().st_size == before:
+            checkpoint, deadline = state / "b" / "checkpoint.json", time.monotonic() + 120
+            before = checkpoint.stat().st_mtime_ns
+            while checkpoint.stat().st_mtime_ns == before:
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.001)
