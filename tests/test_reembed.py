@@ -107,6 +107,17 @@ async def test_the_old_is_searched_until_the_new_is_whole(
     assert CheckpointManager(state).open("b").manifest.chunk_chars == 200  # what was not asked for
 
 
+async def test_its_report_counts_by_what_the_batch_had(docs: Path, state: Path, make: Make) -> None:
+    await make().process_batch([docs], "b")
+    (docs / "d3.txt").unlink()
+    (docs / "d4.txt").write_text("another text")
+    (docs / "new.txt").write_text("volcanoes and lava")
+    report = await make(settings=SMALL).resume_batch("b", reembed=True)
+    run = report["run"]
+    assert (report["processed_docs"], report["failed_docs"]) == (10, 2)
+    assert (run["new"], run["updated"], run["dropped"], run["failed"]) == (1, 9, 1, 2)
+
+
 async def test_it_goes_on_where_it_was_interrupted(docs: Path, state: Path, make: Make) -> None:
     await make().process_batch([docs], "b")
     first = make(settings=SMALL, interval=1, max_concurrent=1)

@@ -27,6 +27,7 @@ from lesson15.recovery import classify
 _CONNECT_SECONDS = 10.0
 _ASK_TEXT = "How long is a vector?"
 _ASK_TRIES = 3
+_FRAMING = ("content-encoding", "content-length", "transfer-encoding")  # of bytes that are decoded
 _START_BYTES = 60  # of an answer, for the message
 _DETAIL_CHARACTERS = 300
 
@@ -90,14 +91,32 @@ class OpenAIEmbedder:
         }
         if self.endpoint.dimensions is not None:
             body["dimensions"] = self.endpoint.dimensions
-        answer = self._client.post(
-            self.endpoint.url,
-            content=orjson.dumps(body),
-            headers={"Content-Type": "application/json"},
-        )
+        answer = self._post(orjson.dumps(body))
         if answer.status_code != 200:
             raise self._refusal(answer)
         return self._vectors(answer.content, len(texts))
+
+    def _post(self, content: bytes) -> httpx.Response:
+        """The answer, read to its end, in the seconds that the endpoint allows for the whole."""
+        over = time.monotonic() + self.endpoint.timeout
+        headers = {"Content-Type": "application/json"}
+        with self._client.stream(
+            "POST", self.endpoint.url, content=content, headers=headers
+        ) as answer:
+            parts: list[bytes] = []
+            for part in answer.iter_bytes():
+                parts.append(part)
+                if time.monotonic() > over:  # httpx limits the time of each read alone
+                    raise httpx.ReadTimeout(
+                        f"the answer was not complete after {self.endpoint.timeout:g} s",
+                        request=answer.request,
+                    )
+        return httpx.Response(
+            answer.status_code,
+            headers=[pair for pair in answer.headers.multi_items() if pair[0] not in _FRAMING],
+            content=b"".join(parts),
+            request=answer.request,
+        )
 
     def _refusal(self, answer: httpx.Response) -> Exception:
         """The error for an answer that is none, with what the service says of it, but no key."""
@@ -106,6 +125,8 @@ class OpenAIEmbedder:
         if isinstance(said, dict):
             said = said.get("message") or said.get("detail") or said
         text = str(said or answer.text or answer.reason_phrase)[:_DETAIL_CHARACTERS]
+        if "location" in answer.headers:
+            text += f" (it sends elsewhere: {answer.headers['location'][:_DETAIL_CHARACTERS]})"
         if self._key:
             text = text.replace(self._key, "***")
         error = httpx.HTTPStatusError(

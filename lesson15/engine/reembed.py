@@ -138,7 +138,21 @@ class _Reembedding:
             report = await self._work_anew(wanted)
         if report["status"] == BatchStatus.FINISHED:
             await asyncio.to_thread(self._check_nothing_is_lost)
+            if report["run"] is not None:
+                await asyncio.to_thread(self._compare, report["run"])
         return report
+
+    def _compare(self, run: dict[str, Any]) -> None:
+        """Count in ``run`` by what the batch had before, not by what its new generation had."""
+        made = run["new"] + run["updated"]
+        with closing(self._new_catalog()) as catalog:
+            run["new"] = _count_missing(catalog, self._catalog, "status = 'done'")
+            run["dropped"] = _count_missing(self._catalog, catalog)
+        run["updated"] = max(0, made - run["new"])
+
+    def _new_catalog(self) -> Catalog:
+        assert self._staged is not None  # noqa: S101 - it is finished
+        return Catalog.recover(self._staged.open(self._old.batch_id))
 
     async def _work_anew(self, wanted: Manifest) -> dict[str, Any]:
         self._staged = None  # what fails now was not begun before
@@ -209,13 +223,12 @@ class _Reembedding:
         Raises:
             SourcesMissingError, ReembedIncompleteError: it cannot.
         """
-        assert self._staged is not None  # noqa: S101 - it is finished
         self._sources.check(self._catalog)
         if self._prune:
             return
         count, names = 0, []
         done = self._catalog.scan("status = 'done'")
-        with closing(Catalog.recover(self._staged.open(self._old.batch_id))) as catalog:
+        with closing(self._new_catalog()) as catalog:
             while part := list(islice(done, _SLICE)):
                 found = catalog.lookup([verdict.doc_id for verdict in part])
                 for verdict in part:
@@ -275,6 +288,15 @@ class _Documents:
         for verdict in self._catalog.scan():
             if not self._sources.is_to_go(verdict):
                 yield naming.path(verdict.doc_id)
+
+
+def _count_missing(catalog: Catalog, other: Catalog, where: str = "1") -> int:
+    """How many documents of ``catalog`` the ``other`` one does not have."""
+    documents = catalog.scan(where)
+    count = 0
+    while part := [verdict.doc_id for verdict in islice(documents, _SLICE)]:
+        count += len(part) - len(other.lookup(part))
+    return count
 
 
 def _differences(one: Manifest, other: Manifest) -> dict[str, str]:

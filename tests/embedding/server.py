@@ -25,6 +25,7 @@ class Trouble:
     then a good answer), "cut" (the connection, in the middle of the answer), "partial" (the last
     vector is missing), "short" (vectors of the wrong length), "nan", "zero", "garbage", "shuffled"
     (right, in another order), "doubled" (one index twice), "hang" (until the server stops),
+    "drip" (a byte at a time, which takes minutes),
     "index of truth", "index of fractions", "truths", "texts", "huge" (vectors that are none).
     """
 
@@ -214,6 +215,16 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "huge":
             data[-1]["embedding"] = [1e300] * vectors.shape[1]
         answer = b"<html>oops" if kind == "garbage" else json.dumps({"data": data}).encode()
+        if kind == "drip":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            for byte in answer:
+                if self.server_of.over.wait(0.1):
+                    break
+                self.wfile.write(bytes([byte]))
+            self.close_connection = True
+            return
         if kind == "cut":
             self.send_response(200)
             self.send_header("Content-Length", str(len(answer)))

@@ -216,6 +216,7 @@ PASSING = [
     Trouble("huge"),
     Trouble("slow", seconds=1.5),
     Trouble("hang"),
+    Trouble("drip"),
 ]
 
 
