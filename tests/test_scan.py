@@ -203,6 +203,17 @@ def test_lists_of_other_systems_and_empty_ones(tmp_path: Path, state: Path) -> N
         assert not (state / "e").exists()
 
 
+def test_a_name_is_the_same_in_every_locale(tmp_path: Path, state: Path) -> None:
+    docs = tree(tmp_path / "docs", "\u00fc\u6587.txt", "a.txt")
+    at = ("--batch-id", "b", "--state-dir", state, "--json")
+    old = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = lesson15("run", docs, *at, **old)
+    assert done.returncode == 0, done.stderr
+    for locale in ({"LC_ALL": "C.UTF-8"}, old):
+        report = json.loads(lesson15("resume", "b", *at[2:], **locale).stdout)
+        assert (report["total_docs"], report["run"]["unchanged"]) == (2, 2)
+
+
 def test_a_list_from_a_standard_input_that_is_closed(state: Path) -> None:
     shell = f"{sys.executable} -m lesson15 run --files-from - --state-dir '{state}' <&-"
     done = subprocess.run(

@@ -53,24 +53,21 @@ class Naming:
         else:
             full = os.path.abspath(text).replace("//", "/", 1)  # noqa: PTH100 - as above
             name = full[len(self._prefix) :] if full.startswith(self._prefix) else full
-        if name.isascii() or is_utf8(name):
+        if name.isascii():
             return name
-        return _ENCODED + quote_from_bytes(os.fsencode(name))
+        in_bytes = os.fsencode(name)  # which the locale of this process has no part in
+        try:
+            return in_bytes.decode()
+        except UnicodeDecodeError:
+            return _ENCODED + quote_from_bytes(in_bytes)
 
     def path(self, doc_id: str) -> str:
         """Where the document lies."""
         if doc_id.startswith(_ENCODED):
             doc_id = os.fsdecode(unquote_to_bytes(doc_id[len(_ENCODED) :]))
+        elif not doc_id.isascii():
+            doc_id = os.fsdecode(doc_id.encode())
         return os.path.join(self._base, doc_id)  # noqa: PTH118 - strings, for speed
-
-
-def is_utf8(text: str) -> bool:
-    """Whether ``text`` is free of the surrogates that stand for bytes of another encoding."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def file_fingerprint(path: str) -> list[int] | None:
