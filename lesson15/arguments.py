@@ -9,7 +9,7 @@ from pathlib import Path
 from lesson15.errors import UsageError
 
 MOST_CONCURRENT = 10_000
-MOST_INTERVAL = 2**31 - 1
+MOST_INTERVAL = MOST_HITS = 2**31 - 1
 
 
 def path_text(path: object, what: str = "a path") -> str:
@@ -21,6 +21,14 @@ def path_text(path: object, what: str = "a path") -> str:
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str):
         raise _no_path(path, what)
+    if not text.isascii():
+        try:
+            os.fsencode(text)
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                problem=f"{text!r} is not {what}: it has a character at {error.start} that no file "
+                "name can have."
+            ) from error
     return text
 
 
@@ -64,6 +72,25 @@ def max_concurrent(value: object) -> int:
 def checkpoint_interval(value: object) -> int:
     """``value`` as a number of documents between two checkpoints; raises UsageError."""
     return _whole_number("checkpoint_interval", value, MOST_INTERVAL)
+
+
+def number_of_hits(value: object) -> int:
+    """``value`` as how many hits a search is to give; raises UsageError."""
+    return _whole_number("k", value, MOST_HITS)
+
+
+def text(what: str, value: object) -> str:
+    """``value``, which is ``what``; raises UsageError if it is no text that UTF-8 can encode."""
+    if not isinstance(value, str):
+        raise UsageError(problem=f"{what} must be text, not {type(value).__name__}: {value!r}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            problem=f"{what} has a lone surrogate at {error.start}, which is no character: "
+            f"{value!r}."
+        ) from error
+    return value
 
 
 def _whole_number(name: str, value: object, most: int) -> int:

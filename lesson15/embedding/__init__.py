@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from lesson15 import plugins
 from lesson15.embedding import endpoint, sentence
 from lesson15.embedding.base import Embedder
@@ -37,13 +39,24 @@ def check_embedder(embedder: str | Embedder) -> None:
     if isinstance(embedder, str):
         canonical_name(embedder)
         return
-    lacks = [name for name in ("name", "dimensions", "embed") if not hasattr(embedder, name)]
-    if lacks or not callable(embedder.embed) or isinstance(embedder, type):
-        detail = f"it lacks {', '.join(lacks)}" if lacks else "it is a class or cannot embed"
+    lacks = [name for name in ("name", "dimensions", "embed") if not _has(embedder, name)]
+    detail = None
+    if isinstance(embedder, type):
+        detail = "it is a class"
+    elif lacks:
+        detail = f"it lacks {', '.join(lacks)}"
+    elif not isinstance(embedder.name, str) or not callable(embedder.embed):
+        detail = "its name is no text, or its embed no function"
+    if detail is not None:
         raise UsageError(
             problem=f"{embedder!r} is no embedder ({detail}): give a name, or an object with name, "
             "dimensions and embed(texts)."
         )
+
+
+def _has(embedder: object, name: str) -> bool:
+    """Whether ``embedder`` has the attribute; a property, which may call a service, is not read."""
+    return hasattr(type(embedder), name) or hasattr(embedder, name)
 
 
 def canonical_name(name: str) -> str:
@@ -69,7 +82,13 @@ def dimensions_of(embedder: str | Embedder) -> int:
         EmbeddingModelError: the folder's model is damaged.
     """
     if not isinstance(embedder, str):
-        return embedder.dimensions
+        dimensions: object = embedder.dimensions
+        if not isinstance(dimensions, int | np.integer) or dimensions < 1:
+            raise UsageError(
+                problem=f"The embedder {embedder.name!r} has dimensions={dimensions!r}: that must "
+                "be the length of its vectors."
+            )
+        return int(dimensions)
     name = canonical_name(embedder)
     if name in _DIMENSIONS:
         return _DIMENSIONS[name]

@@ -93,6 +93,29 @@ class Traits:
         )
 
 
+def as_vectors(answer: object, count: int, dimensions: int) -> Vectors:
+    """``answer`` as ``count`` vectors (count x dimensions, float32).
+
+    Raises:
+        ValueError: it cannot be what was asked for.
+    """
+    try:
+        array = np.asarray(answer)
+    except (TypeError, ValueError) as error:
+        raise ValueError("something else than an array of vectors") from error
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise ValueError(f"{array.ndim} dimensions of {array.dtype} instead of vectors of numbers")
+    if len(array) != count:
+        raise ValueError(f"{len(array)} vectors of {count} texts")
+    if array.shape[1] != dimensions:
+        raise ValueError(f"vectors of length {array.shape[1]}, not {dimensions}")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite
+        vectors = array.astype(np.float32, copy=False)
+    if not np.isfinite(vectors).all():
+        raise ValueError("a vector with a number that is not finite")
+    return vectors
+
+
 @dataclass(frozen=True, slots=True)
 class CallOptions:
     """How calls are repeated; the fields are the settings of the same meaning."""

@@ -24,10 +24,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
-from lesson15.embedding.base import CallHooks, CallOptions, Embedder, Traits, Vectors
+from lesson15.embedding.base import CallHooks, CallOptions, Embedder, Traits, Vectors, as_vectors
 from lesson15.embedding.breaker import Breaker, refusal
 from lesson15.embedding.rates import Rates
 from lesson15.errors import (
@@ -334,21 +333,11 @@ class ModelCalls:
     async def _call(self, texts: list[str]) -> Vectors:
         """Vectors (len(texts) x dimensions); raises InvalidAnswerError if they are none."""
         answer = await self._in_time(partial(self._embed, texts))
-        try:
-            vectors = np.asarray(answer, np.float32)
-            count, length = vectors.shape
-        except (TypeError, ValueError) as error:  # no array, or not of two dimensions
-            raise self._invalid("something else than an array of vectors") from error
-        if count != len(texts):
-            raise self._invalid(f"{count} vectors of {len(texts)} texts")
-        expected = self._embedder.dimensions if self._embedder is not None else length
-        if length != expected:
-            raise self._invalid(f"vectors of length {length}, not {expected}")
-        return vectors
-
-    def _invalid(self, detail: str) -> InvalidAnswerError:
         assert self._embedder is not None  # noqa: S101 - it has just answered
-        return InvalidAnswerError(embedder=self._embedder.name, detail=detail)
+        try:
+            return as_vectors(answer, len(texts), self._embedder.dimensions)
+        except ValueError as error:
+            raise InvalidAnswerError(embedder=self._embedder.name, detail=error) from error
 
     def _embed(self, texts: list[str]) -> Vectors:
         assert self._embedder is not None  # noqa: S101 - calls begin after it is open

@@ -14,7 +14,8 @@ from lesson15.stores.catalog import IN_TROUBLE, Catalog
 _PASSING = frozenset({
     "NetworkTimeoutError", "TimeoutError", "ConnectionError", "ConnectionResetError",
     "ConnectionRefusedError", "ConnectionAbortedError", "BrokenPipeError", "OutOfMemoryError",
-    "MemoryError", "WorkerLostError",
+    "MemoryError", "WorkerLostError", "RepeatedCallError", "StepTimeoutError", "RateLimited",
+    "ServiceUnavailable", "TransientServiceError", "HTTPStatusError", "InvalidAnswerError",
 })  # fmt: skip
 """Kinds of errors that a document has no part in."""
 

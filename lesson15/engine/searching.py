@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from lesson15 import arguments
 from lesson15.checkpoint.encryption import Keyring
 from lesson15.checkpoint.manager import CheckpointManager
 from lesson15.checkpoint.segment import SegmentReader
@@ -74,6 +75,7 @@ class Searcher:
         derived, self._blocks = batch.use(_opened)
         self._catalog, self._store = derived.catalog, derived.store
         self.damaged, manifest = derived.damaged, derived.manifest
+        self._most_rows = max(1, derived.batch.commit.next_row)  # those of former chunks too
         opener = opener or open_embedder
         try:
             self._embedder = embedder or opener(manifest.embedder, manifest.dimensions)
@@ -94,18 +96,17 @@ class Searcher:
             UsageError: an empty query, or ``k`` below 1.
             EmbedderAwayError: the service of the embedder does not answer.
         """
-        if not text.strip():
+        if not arguments.text("the query", text).strip():
             raise UsageError(problem="The query is empty: give some words to search for.")
-        if k < 1:
-            raise UsageError(problem=f"-k {k} is too small: give at least 1.")
+        arguments.number_of_hits(k)
         query = ask(self._embedder, [text])[0]
-        wanted = k
+        wanted = min(k, self._most_rows)
         while True:
             rows = self._store.search(query, wanted)
             hits = [hit for row, score in rows if (hit := self._hit(row, score))]
-            if len(hits) >= k or len(rows) < wanted:
+            if len(hits) >= k or len(rows) < wanted or wanted == self._most_rows:
                 return hits[:k]
-            wanted *= 2  # some belong to damaged documents
+            wanted = min(2 * wanted, self._most_rows)  # some belong to damaged documents
 
     def _hit(self, row: int, score: float) -> SearchHit | None:
         document = self._catalog.owner_of(row)

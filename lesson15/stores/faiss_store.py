@@ -61,6 +61,9 @@ class FaissStore:
 
     def search(self, query: Vectors, k: int) -> list[tuple[int, float]]:
         """The ``k`` rows nearest to ``query`` (dimensions), best first, with their scores."""
+        k = min(k, self._index.ntotal)
+        if not k:
+            return []
         scores, rows = self._index.search(query.reshape(1, -1), k)
         return [
             (int(row), float(score))
