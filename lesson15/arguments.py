@@ -9,6 +9,7 @@ from pathlib import Path
 from lesson15.errors import UsageError
 
 MOST_CONCURRENT = 10_000
+MOST_CHUNK_CHARS = 10_000_000
 MOST_INTERVAL = MOST_HITS = 2**31 - 1
 
 

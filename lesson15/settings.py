@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lesson15.arguments import MOST_CONCURRENT, MOST_INTERVAL
+from lesson15.arguments import MOST_CHUNK_CHARS, MOST_CONCURRENT, MOST_INTERVAL
 
 
 class Settings(BaseSettings):
@@ -34,8 +34,12 @@ class Settings(BaseSettings):
     step_timeout: float = Field(300.0, gt=0, description="Seconds for one step of one document.")
     checkpoint_backend: str = Field("os", description="os, or that of a plugin.")
 
-    chunk_chars: int = Field(800, ge=50, description="Longest chunk, in characters of English.")
-    chunk_overlap_chars: int = Field(80, ge=0, description="Characters shared by neighbours.")
+    chunk_chars: int = Field(
+        800, ge=50, le=MOST_CHUNK_CHARS, description="Longest chunk, in characters of English."
+    )
+    chunk_overlap_chars: int = Field(
+        80, ge=0, le=MOST_CHUNK_CHARS, description="Characters shared by neighbours."
+    )
 
     max_document_bytes: int = Field(50 * 1024 * 1024, ge=1)
     document_roots: tuple[Path, ...] | None = Field(

@@ -15,6 +15,7 @@ import pytest
 
 from lesson15 import CheckpointManager
 from lesson15.checkpoint.stored_batch import StoredBatch
+from tests import command_line
 from tests.command_line import ROOT, lesson15
 
 
@@ -37,6 +38,21 @@ def batch(docs: Path, state: Path) -> Path:
     assert all(set(failure) == {"doc_id", "error", "attempts"} for failure in report["failures"])
     assert "document set aside" in done.stderr
     return state
+
+
+def test_values_that_are_out_of_range(docs: Path, tmp_path: Path) -> None:
+    at = ("--state-dir", tmp_path / "state")
+    huge = 10**20
+    for option in ("--chunk-chars", "--chunk-overlap-chars", "--max-concurrent",
+                   "--checkpoint-interval"):  # fmt: skip
+        done = lesson15("run", docs, *at, option, huge)
+        assert (done.returncode, done.stdout) == (2, ""), option
+        assert "Traceback" not in done.stderr
+    done = command_line.lesson15("status", "b", *at, LESSON15_STEPS="clean")
+    assert done.returncode == 2
+    assert "steps" in done.stderr
+    assert "Write it as JSON" in done.stderr
+    assert not (tmp_path / "state").exists()
 
 
 def test_all_commands_on_one_batch(batch: Path, docs: Path) -> None:

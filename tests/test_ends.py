@@ -137,6 +137,56 @@ def test_closed_and_full_streams(batch: Path) -> None:
         assert lesson15("verify", name, *at).returncode == 0
 
 
+def test_an_interrupt_before_the_batch_is_open(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number in range(100):
+        (docs / f"{number}.txt").write_text(f"harbour {number}")
+    program = tmp_path / "early.py"
+    program.write_text(
+        "import os, signal, sys, time\n"
+        "from lesson15.cli import main\n"
+        "from lesson15.engine.processor import BatchProcessor\n"
+        "create = BatchProcessor.create\n"
+        "def interrupted(self, *arguments):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(0.3)\n"
+        "    return create(self, *arguments)\n"
+        "BatchProcessor.create = interrupted\n"
+        f"sys.argv = ['lesson15', 'run', {str(docs)!r}, '--batch-id', 'b', '--state-dir',\n"
+        f"            {str(tmp_path / 'state')!r}, '--embedder', 'hashing']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT,
+        check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert "b: cancelled, 0 of " in done.stdout
+    resumed = lesson15("resume", "b", "--state-dir", tmp_path / "state")
+    assert "100 of 100 documents done" in resumed.stdout
+
+
+def test_an_interrupt_while_modules_are_imported(tmp_path: Path) -> None:
+    program = tmp_path / "sooner.py"
+    program.write_text(
+        "import builtins, os, signal, sys\n"
+        "load = builtins.__import__\n"
+        "def interrupted(name, *arguments):\n"
+        "    if name == 'lesson15.cli':\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return load(name, *arguments)\n"
+        "from lesson15.__main__ import main\n"
+        "builtins.__import__ = interrupted\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT,
+        check=False, timeout=300,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_second_interrupt(batch: Path, tmp_path: Path) -> None:
     """The first one waits for a checkpoint, which a document that hangs can delay; not so 130."""
     program = tmp_path / "hangs.py"

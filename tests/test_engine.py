@@ -497,7 +497,7 @@ async def test_no_room_for_the_batch_at_all(docs: Path, tmp_path: Path, make: Ma
 
 class WrongEmbedder(HashingEmbedder):
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        return super().embed(texts) * np.float32("nan")
+        return super().embed(texts) * np.float32(0.5)
 
 
 async def test_invalid_vectors_are_refused(docs: Path, state: Path, make: Make) -> None:
@@ -623,6 +623,17 @@ async def test_resume_from_another_folder(
     report = await make().resume_batch("b")
     assert report["total_docs"] == 13
     assert {failure["doc_id"] for failure in report["failures"]} == row_ids
+
+
+async def test_cancelled_before_its_work_begins(docs: Path, state: Path, make: Make) -> None:
+    processor = make()
+    processor.writer_callbacks.append(lambda _writer: processor.cancel("b"))
+    report = await processor.process_batch([docs], "b")
+    assert (report["status"], report["processed_docs"]) == ("cancelled", 0)
+    processor.writer_callbacks.clear()
+    assert (await processor.resume_batch("b"))["processed_docs"] == 10
+    with pytest.raises(UsageError, match="not active"):
+        processor.cancel("b")
 
 
 def test_names_of_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,7 @@ def main() -> None:
 
 def _main() -> None:
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     try:
         with _logs():
@@ -86,6 +87,12 @@ def _main() -> None:
     except (StorageError, EmbeddingModelError, OSError) as error:
         print(f"Error: {printable(named(error))}", file=sys.stderr)
         sys.exit(ExitCode.RESUMABLE)
+    except SettingsError as error:  # of a list, or of another value that is written as JSON
+        print(
+            f"Error: {printable(error)}. Write it as JSON, such as LESSON15_STEPS='[\"clean\"]'.",
+            file=sys.stderr,
+        )
+        sys.exit(ExitCode.USAGE)
     except ValidationError as error:
         prefix = "LESSON15_SERVICE_" if error.title == "ServiceSettings" else "LESSON15_"
         for fault in error.errors():

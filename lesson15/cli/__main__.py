@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from lesson15.cli import main
+from lesson15.__main__ import main
 
 main()

@@ -264,6 +264,8 @@ def _drive(
     except (StorageError, EmbeddingModelError, OSError) as error:
         _print_aborted(processor, batch_id, named(error), as_json, options)
         raise typer.Exit(ExitCode.RESUMABLE) from error
+    finally:
+        work.close()  # if an interrupt came before it was begun
     notify(BatchEnded.of(report), processor.settings)
     _print_report(report, as_json, _resume_hint(processor, batch_id) + options)
     if report["status"] not in (BatchStatus.FINISHED, BatchStatus.RUNNING):
@@ -299,11 +301,13 @@ def _print_aborted(
     as_json: bool,  # noqa: FBT001, RUF100 - internal
     options: str,
 ) -> None:
-    hint = how_to_go_on(error, batch_id, processor.checkpoint_manager.checkpoint_dir, options)
+    found = processor.checkpoint_manager.try_open(batch_id)
+    hint = None
+    if not isinstance(found, BatchNotFoundError):  # else it was not even begun
+        hint = how_to_go_on(error, batch_id, processor.checkpoint_manager.checkpoint_dir, options)
     print(f"Aborted: {printable(error)}", file=sys.stderr)
     if hint is not None:
         print(f"To go on: {printable(hint)}", file=sys.stderr)
-    found = processor.checkpoint_manager.try_open(batch_id)
     state = found.state if isinstance(found, StoredBatch) else BatchState(batch_id)
     report = BatchReport.of(state, BatchStatus.ABORTED, [], str(error)).to_dict()
     if as_json:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lesson15.arguments import MOST_CONCURRENT, MOST_INTERVAL
+from lesson15.arguments import MOST_CHUNK_CHARS, MOST_CONCURRENT, MOST_INTERVAL
 from lesson15.settings import Settings
 
 app = typer.Typer(
@@ -69,11 +69,21 @@ Steps = Annotated[
 ]
 ChunkChars = Annotated[
     int | None,
-    typer.Option("--chunk-chars", min=50, help="Longest chunk, in characters of English."),
+    typer.Option(
+        "--chunk-chars",
+        min=50,
+        max=MOST_CHUNK_CHARS,
+        help="Longest chunk, in characters of English.",
+    ),
 ]
 ChunkOverlap = Annotated[
     int | None,
-    typer.Option("--chunk-overlap-chars", min=0, help="Characters shared by neighbours."),
+    typer.Option(
+        "--chunk-overlap-chars",
+        min=0,
+        max=MOST_CHUNK_CHARS,
+        help="Characters shared by neighbours.",
+    ),
 ]
 Broker = Annotated[
     str | None,

@@ -78,6 +78,8 @@ def check_sources(paths: list[str] | None, rules: ScanRules) -> list[str]:
     listed = [] if name is None else read_list(name, null_separated=rules.null_separated)
     if next(scan(paths, rules), None) is None and next(scan(listed, rules), None) is None:
         names = ", ".join([*paths, *([] if name is None else [name])])
+        if rules.include or rules.exclude or rules.gitignore:
+            names += " that --include, --exclude and --gitignore leave"
         raise NoDocumentsError(paths=names, types=supported_types())
     return paths
 

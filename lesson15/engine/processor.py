@@ -17,6 +17,7 @@ from lesson15.checkpoint.state_files import Manifest, make_folder
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.embedding import Embedder
 from lesson15.engine.assembly import Assembly, with_check, with_faults
+from lesson15.engine.cancelling import Cancellations
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, Naming, Paths, SourcePaths, begun_with, known_total, roots_of
 from lesson15.engine.observers import Listener, Observers, ResultCallback
@@ -126,6 +127,7 @@ class BatchProcessor:
         self.reads_files = work is None or bool(getattr(work, "reads_files", False))
         self._faults = faults
         self._runs: dict[str, BatchRun] = {}
+        self._cancellations = Cancellations()
         self.progress_callbacks: list[ProgressCallback] = []
         self.result_callbacks: list[ResultCallback] = []
         self.listeners: list[Listener] = []
@@ -159,9 +161,13 @@ class BatchProcessor:
             run.unpause()
 
     def cancel(self, batch_id: str | None = None) -> None:
-        """Stop ``batch_id`` (or every active batch); its checkpoint stays, resume continues it."""
-        for run in self._chosen(batch_id):
-            run.cancel()
+        """Stop ``batch_id`` (or every active batch); its checkpoint stays, resume continues it.
+
+        One that is still being opened stops as soon as it is open.
+        """
+        for name in self._cancellations.cancel(batch_id):
+            if name in self._runs:
+                self._runs[name].cancel()
 
     def _chosen(self, batch_id: str | None) -> list[BatchRun]:
         if batch_id is None:
@@ -216,7 +222,8 @@ class BatchProcessor:
         if reembed:
             from lesson15.engine.reembed import reembed as do_again
 
-            return await do_again(self, batch_id, prune=prune)
+            with self._cancellations.call(batch_id):
+                return await do_again(self, batch_id, prune=prune)
         manifest = self.checkpoint_manager.open(batch_id).manifest
         paths = begun_with(manifest, prune=prune)
         return await self._open(batch_id, paths, prune=prune, reads_list=True)
@@ -279,6 +286,7 @@ class BatchProcessor:
         if is_new:
             make_folder(manager.fs, folder.root)  # for the lock
         async with AsyncExitStack() as stack:
+            stack.enter_context(self._cancellations.call(batch_id))
             stack.enter_context(batch_lock(folder))
             stack.callback(batch_context.reset, batch_context.set(batch_id))
 
@@ -381,6 +389,7 @@ class BatchProcessor:
             writer, feed, work, self.error_recovery, limit, monitor, progress, observers,
             sources, tally,
         )  # fmt: skip
+        run.is_cancelled = self._cancellations.has(batch_id)
         limit.on_change = run.note_limit
         self._runs[batch_id] = run
         stack.callback(self._runs.pop, batch_id)

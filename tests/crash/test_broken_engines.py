@@ -17,6 +17,7 @@ from lesson15.checkpoint.state_files import Commit
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.engine.writer import Writer
 from lesson15.errors import CorruptCheckpointError
+from lesson15.events import Event
 from lesson15.stores.catalog import Catalog
 from tests.crash.recovery_check import Tally, check_every_crash
 from tests.crash.scenarios import Lab, crashed_before, first_run
@@ -142,13 +143,14 @@ def tail_not_cut(patch: Patch) -> None:
 
 
 def catalogue_before_the_commit(patch: Patch) -> None:
-    write = Writer.write
+    write = Writer._write
 
-    def broken(self: Writer, cut: Cut) -> None:
+    def broken(self: Writer) -> list[Event]:
+        cut = self._cuts[0]
         self.catalog.apply(cut.events, cut.commit.position)
-        write(self, cut)
+        return write(self)
 
-    patch.setattr(Writer, "write", broken)
+    patch.setattr(Writer, "_write", broken)
 
 
 def stale_catalogue_believed(patch: Patch) -> None:
