@@ -44,6 +44,7 @@ from lesson15.cli.sources import (
 )
 from lesson15.cli.workers import distributed_processor
 from lesson15.errors import (
+    BatchNotFoundError,
     EmbeddingModelError,
     Lesson15Error,
     StorageError,
