@@ -90,7 +90,7 @@ def test_upload_process_change_resume(server: Running) -> None:
 
 
 def test_pause_unpause_cancel_resume(tmp_path: Path) -> None:
-    docs = write_documents(tmp_path / "docs", 400)
+    docs = write_documents(tmp_path / "docs", 3000)
     with serve_in_thread(tmp_path / "state", allowed_roots=(docs,), max_running=1) as server:
         dora = server.client("dora")
         dora.process(docs, batch_id="first")
@@ -105,7 +105,7 @@ def test_pause_unpause_cancel_resume(tmp_path: Path) -> None:
         assert dora.wait("second")["status"] == "finished"
         paused = dora.detail("first")
         assert paused["status"] == "paused"
-        assert 0 < paused["processed_docs"] < 400
+        assert 0 < paused["processed_docs"] < 3000
         assert events(dora, "first") == [("progress", paused), ("end", {})]
         assert dora.post("/batch/pause/first").status_code == 409
         assert dora.post("/batch/retry-failed/first").status_code == 409  # unpause it first
@@ -119,7 +119,7 @@ def test_pause_unpause_cancel_resume(tmp_path: Path) -> None:
         assert dora.post("/batch/retry-failed/first").status_code == 200
         assert dora.wait("first")["status"] == "cancelled"  # as it was: there is more to do
         assert dora.post("/batch/resume/first").status_code == 200
-        assert dora.wait("first")["processed_docs"] == 400
+        assert dora.wait("first")["processed_docs"] == 3000
         assert verify("first", server.batches("dora")).is_clean
 
 
