@@ -4,7 +4,6 @@ The threads of a program become actors. The one that has the baton runs; at chos
 queue, an operation of the disk, the begin and the end of a job) it may have to hand the baton to
 another one, or is held back for a while. Time is virtual: it stands while somebody can run, and
 jumps to whoever sleeps least when nobody can.
-
 Nothing is simulated between two points: the real code runs, on real threads.
 """
 
