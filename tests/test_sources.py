@@ -157,6 +157,26 @@ async def test_what_is_deleted_by_hand_leaves_the_index(
     assert verify("b", state).is_clean
 
 
+async def test_files_that_were_emptied_look_like_an_accident(
+    many: Path, state: Path, make: Make
+) -> None:
+    """A full disk, or a share that is half away, leaves files without a byte."""
+    await make().process_batch([many], "b")
+    before = files_of(state)
+    paths = sorted(many.rglob("*.txt"))
+    for path in paths[:7]:
+        path.write_bytes(b"")
+    with pytest.raises(SourcesMissingError, match="7 of 60 documents are empty now, such as"):
+        await make().resume_batch("b")
+    assert files_of(state) == before
+    report = await make().resume_batch("b", prune=True)
+    assert (report["processed_docs"], report["failed_docs"]) == (53, 7)
+    for path in paths[7:12]:  # as many as one may empty by hand
+        path.write_bytes(b"")
+    report = await make().resume_batch("b")
+    assert (report["processed_docs"], report["failed_docs"]) == (48, 12)
+
+
 @pytest.mark.parametrize(("count", "deleted"), [(1, 1), (3, 3), (8, 6), (60, 7), (100, 11)])
 async def test_more_than_that_is_refused(
     tmp_path: Path, state: Path, make: Make, count: int, deleted: int

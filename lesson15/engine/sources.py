@@ -6,7 +6,7 @@ without permission, an I/O error) hides it, and a hidden document is kept as it 
 looks before it works, and refuses what looks like an accident:
 
 - a source is missing, or a folder of it cannot be read;
-- more than a tenth of the documents, and more than five, are gone or hidden;
+- more than a tenth of the documents, and more than five, are gone, hidden or emptied;
 - all documents of the batch, or of one of its source folders, are gone.
 
 ``prune`` allows all of it: what is gone, and what lies in missing and unreadable folders, is then
@@ -168,6 +168,9 @@ class Sources:
         root = self._root_of(folder)
         survey.total[root] += 1
         if presence is Presence.HERE:
+            if _is_empty(path):
+                survey.emptied += 1
+                survey.emptied_example = survey.emptied_example or path
             return
         if look(root) is not Presence.HERE:
             survey.missing[root] += 1
@@ -218,6 +221,8 @@ class Survey:
         unreadable: those of folders that cannot be read, by what is said of the folder.
         hidden: those that cannot be seen in a folder that can.
         example: one of these.
+        emptied: those that had text and whose files have no byte now.
+        emptied_example: one of these.
         removable: verdicts that may have to go, of failed documents too.
     """
 
@@ -228,6 +233,8 @@ class Survey:
         self.unreadable: Counter[str] = Counter()
         self.hidden = 0
         self.example = ""
+        self.emptied = 0
+        self.emptied_example = ""
         self.removable = 0
 
     def problems(self) -> list[str]:
@@ -260,6 +267,11 @@ class Survey:
                 found.append(
                     f"{self.hidden} of {_documents(total)} cannot be seen, such as {self.example}"
                 )
+        if self.emptied > _A_HANDFUL and self.emptied > _MOST_GONE * total:
+            found.append(
+                f"{self.emptied} of {_documents(total)} are empty now, such as "
+                f"{self.emptied_example}"
+            )
         return found
 
 
@@ -276,6 +288,13 @@ def _listed(problems: Sequence[str]) -> str:
     more = len(problems) - _MOST_NAMED
     text = "; ".join(problems[:_MOST_NAMED])
     return f"{text}; and {more} more" if more > 0 else text
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        return os.stat(path).st_size == 0  # noqa: PTH116 - as above
+    except OSError:  # gone since it was looked at
+        return False
 
 
 def _is_listable(path: str) -> bool:
