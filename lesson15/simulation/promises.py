@@ -89,12 +89,13 @@ class Promises:
         commit = orjson.loads(self._files.folder.checkpoint.read_bytes())["commit"]
         stop = Position(commit["journal_bytes"], commit["journal_crc"])
         journal = read_journal(self._files.folder.journal, stop=stop, cipher=self._files.cipher)
-        self._durable = set()
-        for _, event in journal:
+        durable: set[str] = set()
+        for _, event in journal:  # another thread may go on while it is read
             if isinstance(event, RunStarted):
-                self._durable = set()
+                durable = set()
             elif isinstance(event, DocSettled):
-                self._durable.add(event.doc_id)
+                durable.add(event.doc_id)
+        self._durable = durable
 
     def watch(self, processor: BatchProcessor) -> None:
         """Check what ``processor`` promises in a run."""
