@@ -20,6 +20,24 @@ T = TypeVar("T")
 _Job = tuple[Future[Any], Callable[[], Any]]
 
 
+async def to_the_end(
+    function: Callable[..., T], *arguments: Any, discard: Callable[[T], object] | None = None
+) -> T:
+    """``function(*arguments)`` in a thread, which has ended when this returns or raises.
+
+    :func:`asyncio.to_thread` leaves the thread at its work when the caller is cancelled; it could
+    then go on after a lock has been given back. ``discard`` gets the result of that case.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        if discard is not None and not work.cancelled() and work.exception() is None:
+            discard(work.result())
+        raise
+
+
 class DaemonThreads:
     """Runs functions in threads, as many at once as there are callers; on one event loop."""
 

@@ -14,6 +14,8 @@ import pytest
 import lesson15
 from lesson15 import BatchProcessor, CheckpointManager, Searcher, verify
 from lesson15.checkpoint.filesystem import AppendFile, OsFileSystem
+from lesson15.checkpoint.layout import is_locked
+from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.embedding import HashingEmbedder
 from lesson15.engine.feed import Naming
 from lesson15.engine.work import DocumentOutcome, SourceDocument, check_vectors
@@ -33,6 +35,7 @@ from lesson15.errors import (
 from lesson15.events import DocSettled, DocStarted, Event, LimitChanged
 from lesson15.models import BatchStatus, DocStatus
 from lesson15.settings import Settings
+from lesson15.stores.catalog import Catalog
 
 Make = Callable[..., BatchProcessor]
 
@@ -634,6 +637,35 @@ async def test_cancelled_before_its_work_begins(docs: Path, state: Path, make: M
     assert (await processor.resume_batch("b"))["processed_docs"] == 10
     with pytest.raises(UsageError, match="not active"):
         processor.cancel("b")
+
+
+async def test_the_lock_is_held_until_the_opening_has_ended(
+    docs: Path, state: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make().process_batch([docs], "b")
+    begun, go_on = threading.Event(), threading.Event()
+    recover = Catalog.recover
+
+    def slow(batch: StoredBatch) -> Catalog:
+        begun.set()
+        assert go_on.wait(300)
+        return recover(batch)
+
+    monkeypatch.setattr(Catalog, "recover", slow)
+    resume = asyncio.create_task(make().resume_batch("b"))
+    assert await asyncio.to_thread(begun.wait, 300)
+    resume.cancel()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    folder = CheckpointManager(state).folder("b")
+    assert not resume.done()
+    assert is_locked(folder)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await resume
+    assert not is_locked(folder)
+    monkeypatch.undo()
+    assert (await make().resume_batch("b"))["processed_docs"] == 10
 
 
 def test_names_of_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -41,6 +40,7 @@ from lesson15.recovery import ErrorRecoveryManager
 from lesson15.settings import Settings
 from lesson15.stores import check_encryptable
 from lesson15.stores.catalog import Catalog
+from lesson15.threads import to_the_end
 
 if TYPE_CHECKING:
     from lesson15.faults import FaultControl, FaultPlan
@@ -310,13 +310,15 @@ class BatchProcessor:
                 manager = manager.on(parts.file_system())
             if is_new and paths is not None:
                 # In a thread: a remote embedder is asked for its dimensions.
-                batch = await asyncio.to_thread(self.create, batch_id, paths, manager)
+                batch = await to_the_end(self.create, batch_id, paths, manager)
             else:
-                batch = await asyncio.to_thread(manager.open, batch_id)
+                batch = await to_the_end(manager.open, batch_id)
             manifest = batch.manifest
             by_settings = self.is_strict and self._work is None
             self.recipe.check_fits(manifest, by_settings=by_settings)
-            writer = await asyncio.to_thread(Writer, batch, manager.fs, self.checkpoint_interval)
+            writer = await to_the_end(
+                Writer, batch, manager.fs, self.checkpoint_interval, discard=Writer.close
+            )
             stack.push_async_callback(writer.aclose)
             for look in self.writer_callbacks:
                 look(writer)

@@ -245,10 +245,14 @@ class Writer:
         """Run ``func``, which may use the catalogue, in the writer's thread, between commits."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, func, *args)
 
+    def close(self) -> None:
+        """Close all files, while no commit runs; what was not committed is dropped."""
+        self.files.close()
+        self.catalog.close()
+
     async def aclose(self) -> None:
         """Close everything; what was not committed is dropped."""
-        await self.in_thread(self.files.close)
-        await self.in_thread(self.catalog.close)
+        await self.in_thread(self.close)
         self._thread.shutdown()
 
 
