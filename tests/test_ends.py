@@ -172,10 +172,10 @@ def test_an_interrupt_while_modules_are_imported(tmp_path: Path) -> None:
     program.write_text(
         "import builtins, os, signal, sys\n"
         "load = builtins.__import__\n"
-        "def interrupted(name, *arguments):\n"
+        "def interrupted(name, *arguments, **named):\n"
         "    if name == 'lesson15.cli':\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return load(name, *arguments)\n"
+        "    return load(name, *arguments, **named)\n"
         "from lesson15.__main__ import main\n"
         "builtins.__import__ = interrupted\n"
         "main()\n"

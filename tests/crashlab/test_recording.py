@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gzip
 import io
@@ -136,10 +137,9 @@ def folders_and_links(folder: Path) -> None:
     (folder / "arrow").unlink()
     os.rmdir(folder / "r" / "q")
     (folder / "a" / "..").resolve().joinpath("dots").touch()
-    os.chdir(folder)
-    pathlib.Path("relative").write_bytes(b"1")
-    os.rename("relative", "./x/../renamed")
-    os.chdir("/")
+    with contextlib.chdir(folder):
+        pathlib.Path("relative").write_bytes(b"1")
+        os.rename("relative", "./x/../renamed")
     shutil.rmtree(folder / "x")
     with pytest.raises(OSError, match=r"empty|exists"):
         os.mkdir(folder / "r")
