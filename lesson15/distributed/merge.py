@@ -25,6 +25,7 @@ from lesson15.logs import get_logger
 from lesson15.models import BatchReport, BatchState, BatchStatus, Chunk, DocStatus
 from lesson15.stores import open_store
 from lesson15.stores.catalog import Catalog
+from lesson15.threads import to_the_end
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -54,9 +55,9 @@ class Merge:
     @classmethod
     async def open(cls, manager: CheckpointManager, batch_id: str) -> Merge:
         """Recover the batch and open it; raises as :class:`Writer`."""
-        batch = await asyncio.to_thread(manager.open, batch_id)
+        batch = await to_the_end(manager.open, batch_id)
         # A shard is committed as a whole.
-        writer = await asyncio.to_thread(Writer, batch, manager.fs, sys.maxsize)
+        writer = await to_the_end(Writer, batch, manager.fs, sys.maxsize, discard=Writer.close)
         return cls(writer, batch, manager.fs, asyncio.get_running_loop())
 
     @property

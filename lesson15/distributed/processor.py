@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from lesson15 import arguments
 from lesson15.checkpoint.filesystem import OsFileSystem
 from lesson15.checkpoint.layout import batch_lock, new_batch_id
 from lesson15.distributed.coordinator import Coordinator, Listener
@@ -31,8 +31,8 @@ from lesson15.errors import (
 from lesson15.models import BatchStatus, RunSummary, ScanRules
 from lesson15.progress import ProgressCallback, ProgressTracker
 from lesson15.settings import Settings
+from lesson15.threads import to_the_end
 
-T = TypeVar("T")
 _POLL_SECONDS = 0.1
 
 
@@ -110,8 +110,7 @@ class DistributedProcessor:
             BrokerUnavailableError: the broker cannot be reached; resume goes on.
             StorageError: the shared storage is at fault; resume goes on.
         """
-        if isinstance(doc_paths, str | os.PathLike):
-            doc_paths = [doc_paths]
+        doc_paths = arguments.document_paths(doc_paths)
         if self._local.recipe.rules.files_from == STANDARD_INPUT and not resume:
             raise UsageError(problem="A distributed batch needs a list that can be read again: "
                              "write it to a file for --files-from.")  # fmt: skip
@@ -166,10 +165,10 @@ class DistributedProcessor:
             shards.prepare()
             merge = await Merge.open(self.checkpoint_manager, batch_id)
             stack.push_async_callback(merge.aclose)
-            await _in_thread(merge.identify)
+            await to_the_end(merge.identify)
             naming = Naming(merge.manifest.base_dir)
             sources = Sources(batch_id, naming, roots_of(merge.manifest, paths), prune=prune)
-            await _in_thread(sources.check, merge.catalog)  # before anything is changed
+            await to_the_end(sources.check, merge.catalog)  # before anything is changed
             source = SourcePaths.of(paths, merge.manifest, reads_list=True)
             found = Scan(source, source.rules)
             before = replace(merge.state)
@@ -193,13 +192,13 @@ class DistributedProcessor:
                 self.settings.broker_patience,
             )
             coordinator.listeners = self.listeners
-            await _in_thread(self._queue.waiting)  # a broker that is not there is told now
-            await _in_thread(coordinator.take_over_leftovers)
+            await to_the_end(self._queue.waiting)  # a broker that is not there is told now
+            await to_the_end(coordinator.take_over_leftovers)
             await self._drive(coordinator, merge, source)
             status = BatchStatus.FINISHED
             if self._is_cancelled:
                 status = BatchStatus.CANCELLED
-                await _in_thread(coordinator.stop)
+                await to_the_end(coordinator.stop)
             report = await merge.finish(status, time.monotonic() - started)
             report.run = RunSummary(  # workers do only what has no verdict yet
                 new=report.processed_docs - before.processed_docs,
@@ -210,7 +209,7 @@ class DistributedProcessor:
                 seconds=round(time.monotonic() - started, 3),
             )
             if status is BatchStatus.FINISHED:
-                await _in_thread(shards.delete_all)
+                await to_the_end(shards.delete_all)
             return report.to_dict()
 
     async def _drive(self, coordinator: Coordinator, merge: Merge, source: SourcePaths) -> None:
@@ -224,9 +223,9 @@ class DistributedProcessor:
         try:
             is_done = False
             while not (is_done or self._is_cancelled):
-                is_done = await _in_thread(coordinator.step)
+                is_done = await to_the_end(coordinator.step)
                 if progress.callbacks:
-                    done, failed = await _in_thread(coordinator.settled)
+                    done, failed = await to_the_end(coordinator.settled)
                     await _advance(progress, done, failed)
                 if not is_done:
                     await asyncio.sleep(_POLL_SECONDS)
@@ -238,16 +237,6 @@ def _note_total(counting: asyncio.Future[int], merge: Merge, progress: ProgressT
     if not counting.cancelled() and counting.exception() is None:
         merge.note_total(counting.result())
         progress.total_items = counting.result()
-
-
-async def _in_thread(func: Callable[..., T], *args: object) -> T:
-    """Run ``func`` in a thread; a caller that is cancelled still waits for its end."""
-    work = asyncio.ensure_future(asyncio.to_thread(func, *args))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
 
 
 async def _advance(progress: ProgressTracker, done: int, failed: int) -> None:

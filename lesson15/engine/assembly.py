@@ -32,6 +32,7 @@ from lesson15.events import Event, ServiceBack, ServiceLost, now
 from lesson15.settings import Settings
 from lesson15.stores import VectorStore, open_store
 from lesson15.stores.catalog import Catalog
+from lesson15.threads import to_the_end
 
 if TYPE_CHECKING:
     from lesson15.faults import FaultControl, FaultPlan
@@ -177,5 +178,5 @@ async def with_check(
     def tell(event: Event) -> None:
         loop.call_soon_threadsafe(parts.note, event)
 
-    provenance = await asyncio.to_thread(Provenance, batch, catalog, fs, tell)
+    provenance = await to_the_end(Provenance, batch, catalog, fs, tell)
     return replace(parts, check=provenance.check)

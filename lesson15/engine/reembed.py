@@ -14,7 +14,6 @@ list.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 from collections.abc import Iterator
@@ -49,6 +48,7 @@ from lesson15.logs import get_logger
 from lesson15.models import BatchStatus, DocStatus
 from lesson15.stores import check_encryptable
 from lesson15.stores.catalog import Catalog
+from lesson15.threads import to_the_end
 
 if TYPE_CHECKING:
     from lesson15.engine.processor import BatchProcessor
@@ -89,13 +89,13 @@ async def reembed(
             f"{batch_id}` to its end, then --reembed, which works on this machine alone."
         )
     with batch_lock(folder):
-        batch = await asyncio.to_thread(manager.open, batch_id)
-        catalog = await asyncio.to_thread(Catalog.recover, batch)
+        batch = await to_the_end(manager.open, batch_id)
+        catalog = await to_the_end(Catalog.recover, batch, discard=Catalog.close)
         with closing(catalog):
             again = _Reembedding(processor, batch, catalog, prune=prune)
             report = await again.run()
         if report["status"] == BatchStatus.FINISHED:
-            await asyncio.to_thread(again.switch)
+            await to_the_end(again.switch)
     return report
 
 
@@ -121,11 +121,11 @@ class _Reembedding:
 
     async def run(self) -> dict[str, Any]:
         """Make the new batch, or go on with it; its report."""
-        await asyncio.to_thread(self._sources.check, self._catalog)
-        wanted = await asyncio.to_thread(self._processor.recipe.again, self._old.manifest)
+        await to_the_end(self._sources.check, self._catalog)
+        wanted = await to_the_end(self._processor.recipe.again, self._old.manifest)
         if self._manager.keyring.current is not None:
             check_encryptable(wanted.store)
-        self._staged = await asyncio.to_thread(self._begun, wanted)
+        self._staged = await to_the_end(self._begun, wanted)
         try:
             if self._staged is not None:
                 report = await self._work(self._staged)
@@ -137,9 +137,9 @@ class _Reembedding:
             log.warning("what was re-embedded before cannot be used: it is begun anew")
             report = await self._work_anew(wanted)
         if report["status"] == BatchStatus.FINISHED:
-            await asyncio.to_thread(self._check_nothing_is_lost)
+            await to_the_end(self._check_nothing_is_lost)
             if report["run"] is not None:
-                await asyncio.to_thread(self._compare, report["run"])
+                await to_the_end(self._compare, report["run"])
         return report
 
     def _compare(self, run: dict[str, Any]) -> None:
@@ -156,14 +156,14 @@ class _Reembedding:
 
     async def _work_anew(self, wanted: Manifest) -> dict[str, Any]:
         self._staged = None  # what fails now was not begun before
-        staged = await asyncio.to_thread(self._begin, wanted)
+        staged = await to_the_end(self._begin, wanted)
         report = await self._work(staged)
         self._staged = staged
         return report
 
     async def _work(self, staged: StagedManager) -> dict[str, Any]:
         manifest, batch_id = self._old.manifest, self._old.batch_id
-        before = await asyncio.to_thread(staged.open, batch_id)
+        before = await to_the_end(staged.open, batch_id)
         if before.state.status is BatchStatus.FINISHED:  # perhaps what failed can be done now
             await self._processor.work_on(staged, batch_id, None)
         paths = _Documents(manifest, self._catalog, self._sources, prune=self._prune)
