@@ -21,10 +21,12 @@ from lesson15.checkpoint.state_files import Commit
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.errors import CorruptCheckpointError, IndexBehindError
 from lesson15.logs import get_logger
+from lesson15.models import Chunk
 from lesson15.stores.base import Rows, VectorStore
 from lesson15.stores.catalog import Catalog
 
 log = get_logger(__name__)
+_NEWEST_BLOCKS = 8  # are looked at to find one that can be read
 _VECTORS_AT_ONCE = 10_000
 _INDEX_ERRORS = (OSError, MemoryError, RuntimeError)  # of the system; FAISS raises the last
 _PARTIAL = ":partial"
@@ -86,6 +88,30 @@ def bring_up(store: VectorStore, batch: StoredBatch, catalog: Catalog) -> Brough
         )
     new = tag_of(batch.commit, is_whole=not damaged)
     return BroughtUp(new, has_changed=new != tag, damaged=list(damaged))
+
+
+def read_newest(catalog: Catalog, blocks: SegmentReader) -> tuple[Vectors, list[Chunk]] | None:
+    """Vectors (chunks x dimensions) and chunks of the newest document whose block can be read.
+
+    Returns:
+        None if no document has a block.
+
+    Raises:
+        CorruptCheckpointError: of the newest none can. One that is damaged by itself is no reason
+            to stop: its document is left out of the index.
+        StateReadError: the system refused.
+    """
+    failure: CorruptCheckpointError | None = None
+    for document in catalog.newest(_NEWEST_BLOCKS):
+        if document.block is None:
+            continue
+        try:
+            return blocks.read(document.block)
+        except CorruptCheckpointError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return None
 
 
 def save_index(store: VectorStore, batch: StoredBatch, catalog: Catalog) -> None:

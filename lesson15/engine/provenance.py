@@ -12,6 +12,7 @@ lesson15's own. Then a chunk that is in the batch is embedded again, and must co
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from lesson15.embedding import Embedder, identity_of, same_model
 from lesson15.embedding.asking import call_in_thread
 from lesson15.embedding.breaker import refusal
 from lesson15.embedding.identity import PROBE, distance, packed, rounded, unpacked
+from lesson15.engine.index import read_newest
 from lesson15.engine.versions import changed, versions_of
 from lesson15.errors import CorruptCheckpointError, EmbeddingModelError, OtherModelError
 from lesson15.events import Event, PartsChanged, now
@@ -34,8 +36,6 @@ from lesson15.stores.catalog import Catalog
 log = get_logger(__name__)
 Call = Callable[[Embedder, Sequence[str]], Vectors]
 """Makes one call of an embedder, perhaps again."""
-
-_NEWEST_BLOCKS = 8  # are looked at to find one that is not damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,10 @@ class Example:
 
 def example_of(catalog: Catalog, blocks: SegmentReader) -> Example | None:
     """One of the newest chunks of a batch, None if none can be read."""
-    for document in catalog.newest(_NEWEST_BLOCKS):
-        if document.block is None:
-            continue
-        try:
-            vectors, chunks = blocks.read(document.block)
-        except CorruptCheckpointError:
-            continue
-        return Example(chunks[0].text, vectors[0])
+    with suppress(CorruptCheckpointError):
+        if (found := read_newest(catalog, blocks)) is not None:
+            vectors, chunks = found
+            return Example(chunks[0].text, vectors[0])
     return None
 
 

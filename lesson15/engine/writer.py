@@ -23,8 +23,7 @@ from lesson15.checkpoint.batch_files import BatchFiles, Cut
 from lesson15.checkpoint.filesystem import FileSystem
 from lesson15.checkpoint.segment import Vectors
 from lesson15.checkpoint.stored_batch import StoredBatch
-from lesson15.engine.index import save_index
-from lesson15.errors import CorruptCheckpointError
+from lesson15.engine.index import read_newest, save_index
 from lesson15.events import DocRemoved, DocSettled, Event, RunEnded, TotalCounted, now
 from lesson15.models import BatchStatus, Chunk
 from lesson15.stores.base import VectorStore
@@ -33,7 +32,6 @@ from lesson15.stores.catalog import Catalog
 T = TypeVar("T")
 Verdict = TypeVar("Verdict", bound=DocSettled | DocRemoved)
 _MOST_COMMITS = 2  # under way: one that is flushed, and one that waits for it
-_NEWEST_BLOCKS = 8  # are looked at to tell a foreign segment
 _CATALOG_SECONDS = 0.05
 """How long the catalogue may lag behind the commits while the next one waits."""
 _MOST_WAITING_BYTES = 64 * 1024 * 1024
@@ -70,7 +68,8 @@ class Writer:
         try:
             self.catalog = Catalog.recover(batch)
             if batch.commit.next_row:
-                check_segment_is_own(batch, self.catalog)
+                with batch.blocks() as blocks:
+                    read_newest(self.catalog, blocks)  # of a foreign segment nothing can be read
         except BaseException:
             self.files.close()
             raise
@@ -254,26 +253,3 @@ class Writer:
         """Close everything; what was not committed is dropped."""
         await self.in_thread(self.close)
         self._thread.shutdown()
-
-
-def check_segment_is_own(batch: StoredBatch, catalog: Catalog) -> None:
-    """Check that one of the newest blocks can be read: of a foreign segment none can.
-
-    A block that is damaged by itself is no reason to stop: its document is left out of the index.
-
-    Raises:
-        CorruptCheckpointError: none can.
-    """
-    failure: CorruptCheckpointError | None = None
-    with batch.blocks() as blocks:
-        for document in catalog.newest(_NEWEST_BLOCKS):
-            if document.block is None:
-                continue
-            try:
-                blocks.read(document.block)
-            except CorruptCheckpointError as error:
-                failure = failure or error
-            else:
-                return
-    if failure is not None:
-        raise failure
