@@ -54,13 +54,18 @@ class Presence(Enum):
 
 def look(path: str) -> Presence:
     """Whether the file at ``path`` is there; a link whose target is missing hides it."""
+    return _look(path)[0]
+
+
+def _look(path: str) -> tuple[Presence, os.stat_result | None]:
+    """As :func:`look`, and what the system says of a file that is there."""
     try:
-        os.stat(path)  # noqa: PTH116 - strings, for speed
+        status = os.stat(path)  # noqa: PTH116 - strings, for speed
     except (FileNotFoundError, NotADirectoryError):
-        return Presence.GONE if is_absent(path) else Presence.HIDDEN
+        return Presence.GONE if is_absent(path) else Presence.HIDDEN, None
     except (OSError, ValueError):
-        return Presence.HIDDEN
-    return Presence.HERE
+        return Presence.HIDDEN, None
+    return Presence.HERE, status
 
 
 def is_unseen(path: str) -> bool:
@@ -157,7 +162,7 @@ class Sources:
 
     def _look_at(self, verdict: DocSettled, survey: Survey, *, is_counted: bool) -> None:
         path = self._naming.path(verdict.doc_id)
-        presence = look(path)
+        presence, status = _look(path)
         if presence is Presence.HERE:
             survey.removable += verdict.status is DocStatus.FAILED and _is_listable(path)
         else:
@@ -167,8 +172,8 @@ class Sources:
         folder = os.path.dirname(path)  # noqa: PTH120 - as above
         root = self._root_of(folder)
         survey.total[root] += 1
-        if presence is Presence.HERE:
-            if _is_empty(path):
+        if status is not None:
+            if not status.st_size:
                 survey.emptied += 1
                 survey.emptied_example = survey.emptied_example or path
             return
@@ -288,13 +293,6 @@ def _listed(problems: Sequence[str]) -> str:
     more = len(problems) - _MOST_NAMED
     text = "; ".join(problems[:_MOST_NAMED])
     return f"{text}; and {more} more" if more > 0 else text
-
-
-def _is_empty(path: str) -> bool:
-    try:
-        return os.stat(path).st_size == 0  # noqa: PTH116 - as above
-    except OSError:  # gone since it was looked at
-        return False
 
 
 def _is_listable(path: str) -> bool:
