@@ -20,7 +20,7 @@ from lesson15.checkpoint.state_files import (
     save_manifest,
 )
 from lesson15.checkpoint.stored_batch import StoredBatch, open_folder
-from lesson15.errors import BatchNotFoundError, Lesson15Error, StateReadError
+from lesson15.errors import BatchNotFoundError, Lesson15Error, StateReadError, UsageError
 from lesson15.models import BatchState
 from lesson15.settings import Settings
 
@@ -119,6 +119,22 @@ class CheckpointManager:
         """
         return BatchFolder.of(self.checkpoint_dir, batch_id)
 
+    def folder_at_rest(self, batch_id: str, then: str) -> BatchFolder:
+        """The folder of a batch that no workers are busy with; ``then`` is what is wanted of it.
+
+        Raises:
+            UsageError: there is no such batch, or workers are not done with it.
+        """
+        folder = self.folder(batch_id)
+        if not folder.has_batch:
+            raise BatchNotFoundError(batch_id=batch_id, state_dir=self.checkpoint_dir)
+        if folder.shards.is_dir():
+            raise UsageError(
+                problem=f"Workers are not done with batch {batch_id!r}: run `lesson15 resume "
+                f"{batch_id}` to its end, then {then}."
+            )
+        return folder
+
     def open(self, batch_id: str) -> StoredBatch:
         """The batch ``batch_id`` as it stands.
 
@@ -174,7 +190,7 @@ class StagedManager(CheckpointManager):
     """
 
     def __init__(self, manager: CheckpointManager, batch_id: str, generation: int) -> None:
-        super().__init__(manager.checkpoint_dir, manager.fs, manager.keyring)
+        super().__init__(manager.checkpoint_dir, manager.fs, manager.keyring, makes_folder=False)
         self._root = manager.folder(batch_id).at(generation).data
 
     def folder(self, batch_id: str) -> BatchFolder:

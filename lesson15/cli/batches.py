@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.cli.common import (
     AsJson,
@@ -149,11 +149,7 @@ def resume(
     limits = state_dir, max_concurrent, checkpoint_interval
     settings = _settings(chunker, step, chunk_chars, chunk_overlap_chars)
     processor: Processor
-    if (
-        CheckpointManager(state_folder(state_dir), makes_folder=False)
-        .folder(batch_id)
-        .shards.is_dir()
-    ):
+    if BatchFolder.of(state_folder(state_dir), batch_id).shards.is_dir():
         if faults:
             raise _faults_are_local()
         processor = distributed_processor(broker, *limits, embedder, store, settings)

@@ -217,22 +217,25 @@ def read_list(name: str, *, null_separated: bool) -> Iterator[str]:
                 file: BinaryIO = sys.stdin.buffer
             else:
                 file = stack.enter_context(Path(name).open("rb"))
-            rest, is_first = b"", True
-            while part := file.read1(_PART):  # type: ignore[attr-defined] # both are buffered
-                *lines, rest = (rest + part).split(separator)
-                for line in lines:
-                    path = line.removeprefix(mark * is_first).removesuffix(end)
-                    is_first = False
-                    if path.strip():
-                        yield os.fsdecode(path)
-            path = rest.removeprefix(mark * is_first).removesuffix(end)
-            if path.strip():
-                yield os.fsdecode(path)
+            for line in _parts(file, separator):
+                path = line.removeprefix(mark).removesuffix(end)
+                mark = b""
+                if path.strip():
+                    yield os.fsdecode(path)
     except OSError as error:
         raise UsageError(
             problem=f"The list of paths {name} cannot be read ({error.strerror}). Check the name "
             "that --files-from gives."
         ) from error
+
+
+def _parts(file: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    """What ``separator`` divides ``file`` into, as soon as it is there."""
+    rest = b""
+    while part := file.read1(_PART):  # type: ignore[attr-defined] # it is buffered
+        *parts, rest = (rest + part).split(separator)
+        yield from parts
+    yield rest
 
 
 def _patterns(source: str, patterns: Iterable[str]) -> GitIgnoreSpec | None:

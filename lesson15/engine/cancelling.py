@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from lesson15.errors import UsageError
@@ -36,8 +36,7 @@ class Cancellations:
             UsageError: nobody works on it.
         """
         if batch_id is not None and batch_id not in self._is_cancelled:
-            active = sorted(self._is_cancelled)
-            raise UsageError(problem=f"Batch {batch_id!r} is not active. Active now: {active}.")
+            raise not_active(batch_id, self._is_cancelled)
         batches = list(self._is_cancelled) if batch_id is None else [batch_id]
         for name in batches:
             self._is_cancelled[name] = True
@@ -46,3 +45,8 @@ class Cancellations:
     def has(self, batch_id: str) -> bool:
         """Whether ``batch_id`` is to stop."""
         return self._is_cancelled.get(batch_id, False)
+
+
+def not_active(batch_id: str, active: Iterable[str]) -> UsageError:
+    """The error that says that nobody works on ``batch_id``."""
+    return UsageError(problem=f"Batch {batch_id!r} is not active. Active now: {sorted(active)}.")

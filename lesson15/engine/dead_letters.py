@@ -65,9 +65,7 @@ def _remedy(batch_id: str, status: DocStatus, error_type: str | None) -> str:
         return f"Put the file back, then run `lesson15 resume {batch_id}`."
     if error_type in _PASSING:
         return f"The document is not at fault: run `lesson15 retry-failed {batch_id}`."
-    if (
-        error_type == UnreadableDocumentError.__name__
-    ):  # its disk may be mended, which shows nowhere
+    if error_type == UnreadableDocumentError.__name__:  # a mended disk shows nowhere
         return f"When it can be read again, run `lesson15 retry-failed {batch_id}`."
     return (
         f"Mend or replace the file, then run `lesson15 resume {batch_id}`, which sees the change."

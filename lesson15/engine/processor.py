@@ -16,7 +16,7 @@ from lesson15.checkpoint.state_files import Manifest, make_folder
 from lesson15.checkpoint.stored_batch import StoredBatch
 from lesson15.embedding import Embedder
 from lesson15.engine.assembly import Assembly, with_check, with_faults
-from lesson15.engine.cancelling import Cancellations
+from lesson15.engine.cancelling import Cancellations, not_active
 from lesson15.engine.concurrency import AdaptiveLimit, PressureMonitor
 from lesson15.engine.feed import Feed, Naming, Paths, SourcePaths, begun_with, known_total, roots_of
 from lesson15.engine.observers import Listener, Observers, ResultCallback
@@ -173,9 +173,7 @@ class BatchProcessor:
         if batch_id is None:
             return list(self._runs.values())
         if batch_id not in self._runs:
-            raise UsageError(
-                problem=f"Batch {batch_id!r} is not active. Active now: {sorted(self._runs)}."
-            )
+            raise not_active(batch_id, self._runs)
         return [self._runs[batch_id]]
 
     # --- running ------------------------------------------------------------------------------

@@ -35,14 +35,12 @@ from lesson15.engine.recipe import PARTS
 from lesson15.engine.sources import Sources
 from lesson15.engine.transcript import sweep
 from lesson15.errors import (
-    BatchNotFoundError,
     CheckpointWriteError,
     CorruptCheckpointError,
     Lesson15Error,
     OtherModelError,
     ReembedIncompleteError,
     StorageError,
-    UsageError,
 )
 from lesson15.logs import get_logger
 from lesson15.models import BatchStatus, DocStatus
@@ -80,14 +78,7 @@ async def reembed(
             on.
     """
     manager = processor.checkpoint_manager
-    folder = manager.folder(batch_id)
-    if not folder.has_batch:
-        raise BatchNotFoundError(batch_id=batch_id, state_dir=manager.checkpoint_dir)
-    if folder.shards.is_dir():
-        raise UsageError(
-            problem=f"Workers are not done with batch {batch_id!r}: run `lesson15 resume "
-            f"{batch_id}` to its end, then --reembed, which works on this machine alone."
-        )
+    folder = manager.folder_at_rest(batch_id, "--reembed, which works on this machine alone")
     with batch_lock(folder):
         batch = await to_the_end(manager.open, batch_id)
         catalog = await to_the_end(Catalog.recover, batch, discard=Catalog.close)

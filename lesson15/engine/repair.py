@@ -25,13 +25,11 @@ from lesson15.engine.reading import open_derived
 from lesson15.engine.transcript import Transcript, sweep
 from lesson15.engine.verify import Verification, verify
 from lesson15.errors import (
-    BatchNotFoundError,
     CheckpointWriteError,
     CorruptCheckpointError,
     Lesson15Error,
     RepairError,
     StateReadError,
-    UsageError,
 )
 from lesson15.events import DocRemoved, DocSettled, Event
 from lesson15.models import BatchState, BatchStatus, DocStatus, Failure
@@ -81,14 +79,7 @@ async def repair(processor: BatchProcessor, batch_id: str) -> Repair:
         StorageError: the system refused; the batch is as it was, or as far repaired as it was.
     """
     manager = processor.checkpoint_manager
-    folder = manager.folder(batch_id)
-    if not folder.has_batch:
-        raise BatchNotFoundError(batch_id=batch_id, state_dir=manager.checkpoint_dir)
-    if folder.shards.is_dir():
-        raise UsageError(
-            problem=f"Workers are not done with batch {batch_id!r}: run `lesson15 resume "
-            f"{batch_id}` to its end, then repair it."
-        )
+    folder = manager.folder_at_rest(batch_id, "repair it")
     report = Repair(batch_id)
     with batch_lock(folder):
         damaged, is_to_resume = _Restoration(manager, folder, report).run()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lesson15.checkpoint.manager import CheckpointManager
+from lesson15.checkpoint.layout import BatchFolder
 from lesson15.checkpoint.state_files import Manifest
 from lesson15.documents.scan import check_paths, scan
 from lesson15.engine.feed import Naming
@@ -29,11 +29,7 @@ class BatchSpec:
     @property
     def exists(self) -> bool:
         """Whether the batch has a checkpoint, so that it can be resumed."""
-        return (
-            CheckpointManager(self.state_dir, makes_folder=False)
-            .folder(self.batch_id)
-            .checkpoint.exists()
-        )
+        return BatchFolder.of(self.state_dir, self.batch_id).checkpoint.exists()
 
     def of_batch(self, manifest: Manifest) -> BatchSpec:
         """This spec with the paths, embedder and store that its batch was made with."""

@@ -21,25 +21,11 @@ from lesson15.events import Event
 from lesson15.stores.catalog import Catalog
 from tests.crash.recovery_check import Tally, check_every_crash
 from tests.crash.scenarios import Lab, crashed_before, first_run
+from tests.wrappers import Around, WithoutFsync
 
 Patch = pytest.MonkeyPatch
 Break = Callable[[Patch], None]
 Scenario = Callable[[Lab, int], None]
-
-
-class Around:
-    """Stands for ``inner``, and passes on what a subclass does not do otherwise."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-
-class WithoutFsync(Around):
-    def fsync(self) -> None:
-        pass
 
 
 class NewFilesWithoutFsync(Around):

@@ -33,6 +33,7 @@ from lesson15.models import BatchStatus
 from lesson15.simulation.scenario import SlowEmbedder
 from lesson15.stores.catalog import Catalog
 from lesson15.threads import DaemonThreads
+from tests.wrappers import Around, WithoutFsync
 
 Patch = pytest.MonkeyPatch
 BUGS: dict[str, Callable[[Patch], None]] = {}
@@ -154,19 +155,6 @@ def the_end_of_a_run_is_not_committed(patch: Patch) -> None:
 
 
 # --- what is durable, and when ------------------------------------------------------------------
-
-
-class Around:
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-
-class WithoutFsync(Around):
-    def fsync(self) -> None:
-        pass
 
 
 @bug
