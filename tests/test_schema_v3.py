@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,14 +10,13 @@ import pytest
 
 from lesson15 import BatchProcessor, CheckpointManager, Searcher, verify
 from lesson15.checkpoint.migrations import SCHEMA_VERSION
-from lesson15.checkpoint.state_files import encode
 from lesson15.embedding import HashingEmbedder
 from lesson15.errors import OtherModelError
 from lesson15.settings import Settings
 from tests.crash import oracle
+from tests.old_batches import old_batches
 
 Make = Callable[..., BatchProcessor]
-DATA = Path(__file__).parent / "data"
 
 
 class Other(HashingEmbedder):
@@ -32,15 +30,7 @@ class Other(HashingEmbedder):
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The old batches beside their documents; the base folder of the sealed one cannot be moved."""
     course = tmp_path / "course"
-    shutil.copytree(DATA / "v3", course)
-    shutil.copytree(DATA / "v1" / "docs", course / "docs")
-    for batch in ("finished", "killed"):
-        path = course / batch / "manifest.json"
-        content = json.loads(path.read_text())
-        assert content["schema_version"] == 3
-        content["manifest"]["base_dir"] = str(course)
-        del content["checksum"]
-        path.write_bytes(encode(content))  # the version stays, the checksum is made anew
+    old_batches(3, course)
     monkeypatch.chdir(course)
     return course
 
