@@ -11,10 +11,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from pydantic import SecretStr
 import lesson15
 from lesson15 import Batch, BatchProcessor, CheckpointManager, Recording, Searcher, verify
 from lesson15.checkpoint.encryption import Keyring
+from lesson15.engine.transcript import remove_folder
 from lesson15.errors import BatchKeyError
 from lesson15.events import Committed, DocSettled
 from lesson15.settings import Settings
@@ -159,8 +161,9 @@ def test_reads_beside_rekeys(state: Path, rekeyed: Keyring) -> None:
     """None takes the batch for damaged, or mixes two generations."""
     reads, rekeys = (10_000, 40) if IS_FULL else (2000, 10)
     seen: Counter[int] = Counter()
-    with another("rotate", state):
+    with another("rotate", state) as other:
         while seen.total() < reads or len(seen) <= rekeys:
+            assert other.poll() is None, "the other process ended"
             batch = Batch.open(state, "b", rekeyed)
             status = batch.status()
             assert (status["status"], status["processed_docs"]) == ("finished", 10)
@@ -188,8 +191,9 @@ def test_other_questions_beside_rekeys(state: Path, rekeyed: Keyring) -> None:
             recording.fork(count, f"fork{asked.total()}").processed_docs == 10
         ),
     }
-    with another("rotate", state):
+    with another("rotate", state) as other:
         while len(generations) < 20 or len(asked) < len(questions):
+            assert other.poll() is None, "the other process ended"
             with Batch.open(state, "b", rekeyed) as batch:
                 generations.add(batch.commit.generation)
                 time.sleep(random.random() * 0.1)  # in which it is rekeyed, or not
@@ -198,6 +202,38 @@ def test_other_questions_beside_rekeys(state: Path, rekeyed: Keyring) -> None:
                     asked[name] += 1
     assert list(recording.events(3, 5)) == list(recording.events())[3:5]
     assert len(recording) == count
+
+
+def test_removing_what_is_read(tmp_path: Path) -> None:
+    """SQLite makes files beside a table that is read, at any moment, also of the removal."""
+    folder, ended = tmp_path / "generation-1", threading.Event()
+
+    def reads() -> None:
+        while not ended.is_set():
+            with suppress(OSError):
+                (folder / "catalog.sqlite-shm").touch()
+
+    reader = threading.Thread(target=reads)
+    reader.start()
+    try:
+        for _ in range(200):
+            folder.mkdir()
+            for number in range(20):
+                (folder / str(number)).touch()
+            remove_folder(folder)
+            assert not list(tmp_path.iterdir())
+    finally:
+        ended.set()
+        reader.join()
+
+
+def test_removing_again_after_a_kill(tmp_path: Path) -> None:
+    folder = tmp_path / "generation-1"
+    for name in ("generation-1", "generation-1.removed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "journal").touch()
+    remove_folder(folder)
+    assert not list(tmp_path.iterdir())
 
 
 # --- beside the recovery of another process -----------------------------------------------------

@@ -15,7 +15,6 @@ list.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import islice
@@ -33,7 +32,7 @@ from lesson15.engine.feed import STANDARD_INPUT, Naming, SourcePaths, roots_of
 from lesson15.engine.provenance import check_model
 from lesson15.engine.recipe import PARTS
 from lesson15.engine.sources import Sources
-from lesson15.engine.transcript import sweep
+from lesson15.engine.transcript import remove_folder, sweep
 from lesson15.errors import (
     CheckpointWriteError,
     CorruptCheckpointError,
@@ -308,6 +307,6 @@ def _discard(fs: FileSystem, folder: BatchFolder) -> None:
     try:
         Path(folder.data, folder.checkpoint.name).unlink(missing_ok=True)
         fs.fsync_folder(folder.data)
-        shutil.rmtree(folder.data)
+        remove_folder(folder.data)
     except OSError as error:
         raise CheckpointWriteError(path=folder.data, detail=error) from error

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from lesson15.checkpoint.journal import JournalWriter, Position
 from lesson15.checkpoint.layout import BatchFolder, batch_lock
@@ -29,6 +30,7 @@ from lesson15.stores.catalog import Catalog
 
 _FLUSH_EVENTS = 10_000
 _FLUSH_BYTES = 64 * 1024 * 1024
+_REMOVED = ".removed"
 
 
 def fork(
@@ -161,8 +163,24 @@ def sweep(folder: BatchFolder) -> None:
     try:
         for path in folder.stale():
             if path.is_dir():
-                shutil.rmtree(path)
+                remove_folder(path)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise CheckpointWriteError(path=folder.root, detail=error) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder that others may be reading just now.
+
+    SQLite makes files of its own beside a table that is read, and removes them, so that no folder
+    stays empty for sure. It gets another name first, in which no reader looks.
+
+    Raises:
+        OSError: the system refused.
+    """
+    removed = path.with_name(path.name.removesuffix(_REMOVED) + _REMOVED)
+    if removed.exists():  # whoever began to remove it was killed
+        shutil.rmtree(removed)
+    if removed != path:
+        shutil.rmtree(path.rename(removed))
