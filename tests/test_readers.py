@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -24,10 +24,12 @@ from pydantic import SecretStr
 import lesson15
 from lesson15 import Batch, BatchProcessor, CheckpointManager, Recording, Searcher, verify
 from lesson15.checkpoint.encryption import Keyring
+from lesson15.checkpoint.layout import batch_lock
 from lesson15.engine.transcript import remove_folder
 from lesson15.errors import BatchKeyError
 from lesson15.events import Committed, DocSettled
 from lesson15.settings import Settings
+from lesson15.stores.catalog import Catalog
 from tests import other_process
 from tests.other_process import NEW, OLD, Tiny
 
@@ -326,6 +328,27 @@ def test_searches_beside_a_recovery_see_one_commit(
             assert verify("b", state).is_clean
             shutil.rmtree(state)
     assert beside >= KILLS * TRIES_A_KILL
+
+
+async def test_a_catalogue_that_lags_is_waited_for_or_made_anew(
+    docs: Path, state: Path, make: Make, tmp_path: Path
+) -> None:
+    """Somebody was killed before the catalogue had the last commit, and the next one recovers."""
+    await make().process_batch([docs], "b")
+    shutil.copy(state / "b" / "catalog.sqlite", tmp_path)
+    (docs / "late.txt").write_text("This came later.")
+    await make().process_batch([docs], "b", resume=True)
+    current = (state / "b" / "catalog.sqlite").read_bytes()
+    shutil.copy(tmp_path / "catalog.sqlite", state / "b")
+    manager = CheckpointManager(state)
+    with batch_lock(manager.folder("b")):
+        with closing(Catalog.snapshot(manager.open("b"))) as catalog:
+            assert len(list(catalog.scan())) == 13
+        timer = threading.Timer(0.05, (state / "b" / "catalog.sqlite").write_bytes, [current])
+        timer.start()
+        with closing(Catalog.snapshot(manager.open("b"))) as catalog:
+            assert len(list(catalog.scan())) == 13
+        timer.join()
 
 
 # --- where nobody can write -----------------------------------------------------------------------

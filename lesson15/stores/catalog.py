@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -43,6 +44,8 @@ _DELETE = "DELETE FROM docs WHERE doc_id = ?"
 _NOTE_POSITION = "INSERT OR REPLACE INTO applied VALUES (1, ?, ?)"
 _SELECT = "SELECT doc_id, status, chunks, detail FROM docs"
 _BATCH = 1000
+_CATCH_UP_SECONDS = 0.5
+_LOOK_AGAIN_SECONDS = 0.02
 IN_TROUBLE = "status <> 'done'"
 """The condition of :meth:`Catalog.scan` for the dead-letter list."""
 
@@ -78,29 +81,33 @@ class Catalog:
         """A catalogue for reading alone, as of one commit; nothing on disk is changed.
 
         While another process works on the batch that is the commit which its catalogue reflects at
-        this moment, else that of ``batch``. Where no file can be trusted or opened, the table is
-        made in memory.
+        this moment, or soon, if it is behind; else that of ``batch``. Where no file can be trusted
+        or opened, or whoever works on it does not bring it up, the table is made in memory.
 
         Raises:
             CorruptCheckpointError: the journal is damaged.
         """
+        given_up = time.monotonic() + _CATCH_UP_SECONDS
         is_sealed = not batch.is_live and _is_as_sealed(batch.folder)
-        if is_sealed or batch.is_live:
+        while is_sealed or batch.is_live:
             # SQLite needs to write beside a file that others may write to; where it cannot, nobody
             # can, and the file is immutable.
             for options in ("mode=ro", "immutable=1") if is_sealed else ("mode=ro",):
                 with suppress(CatalogError, OSError):
                     inode = batch.folder.catalog.stat().st_ino
                     catalog = cls(batch.folder.catalog, batch.cipher, options)
-                    if catalog._hold(inode, None if batch.is_live else batch.commit.position):
+                    if catalog._hold(inode, batch):
                         return catalog
+            if is_sealed or time.monotonic() > given_up:
+                break
+            time.sleep(_LOOK_AGAIN_SECONDS)
         catalog = cls(":memory:", batch.cipher)
         catalog.catch_up(batch)
         return catalog
 
-    def _hold(self, inode: int, position: Position | None) -> bool:
-        """Read from now on as of this moment, if that is at ``position``, or any if it is None;
-        else close.
+    def _hold(self, inode: int, batch: StoredBatch) -> bool:
+        """Read from now on as of this moment, if that is at the commit of ``batch``, or, while a
+        process works on it, at a later one; else close.
 
         The file must still be ``inode``: had another process made it anew, before SQLite opened the
         log beside it, that log would be the other file's.
@@ -112,7 +119,8 @@ class Catalog:
         except (CatalogError, OSError):
             self.close()
             raise
-        is_right = found == position if position is not None else bool(found.offset)
+        wanted = batch.commit.position
+        is_right = found == wanted or (batch.is_live and found.offset > wanted.offset)
         if not (is_right and is_same):
             self.close()
         return is_right and is_same
