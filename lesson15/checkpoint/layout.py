@@ -8,13 +8,12 @@ import json
 import os
 import re
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from lesson15.arguments import state_path
 from lesson15.errors import (
@@ -25,6 +24,7 @@ from lesson15.errors import (
 )
 
 _BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LOCK_POLL_SECONDS = 0.05
 _LOCK_PATIENCE_SECONDS = 1.0  # `status` holds the lock for an instant to see whether it is free
 
 
@@ -122,13 +122,12 @@ def batch_lock(folder: BatchFolder) -> Iterator[None]:
         BatchLockedError: another process (or another processor in this one) holds it.
         CheckpointWriteError: the lock file cannot be made.
     """
-    lock = FileLock(folder.lock, timeout=_LOCK_PATIENCE_SECONDS, thread_local=False)
     try:
-        lock.acquire()
-    except Timeout:
-        raise BatchLockedError(batch_id=folder.batch_id, owner=_read_owner(folder)) from None
+        descriptor = _lock(folder.lock)
     except OSError as error:
         raise CheckpointWriteError(path=folder.lock, detail=error) from error
+    if descriptor is None:
+        raise BatchLockedError(batch_id=folder.batch_id, owner=_read_owner(folder))
     try:
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
         with suppress(OSError):  # it serves a message alone: a full disk is no reason to stop
@@ -137,7 +136,29 @@ def batch_lock(folder: BatchFolder) -> Iterator[None]:
     finally:
         with suppress(OSError):
             folder.owner.unlink()
-        lock.release()
+        os.close(descriptor)  # which releases the lock
+
+
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the lock at ``path``, None if it stays held by another one.
+
+    The folder must be there: a worker that made it again would undo the fence of its shard.
+    """
+    over = time.monotonic() + _LOCK_PATIENCE_SECONDS
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:  # else it was removed meanwhile, and guards nothing
+                return descriptor
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                os.close(descriptor)
+                raise
+        os.close(descriptor)
+        if time.monotonic() >= over:
+            return None
+        time.sleep(_LOCK_POLL_SECONDS)
 
 
 def is_locked(folder: BatchFolder) -> bool:
