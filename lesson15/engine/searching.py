@@ -75,7 +75,9 @@ class Searcher:
         derived, self._blocks = batch.use(_opened)
         self._catalog, self._store = derived.catalog, derived.store
         self.damaged, manifest = derived.damaged, derived.manifest
-        self._most_rows = max(1, derived.batch.commit.next_row)  # those of former chunks too
+        # Those of former chunks too; the catalogue may be of a later commit by now.
+        newest = [event.rows.stop for event in self._catalog.newest()]
+        self._most_rows = max(1, derived.batch.commit.next_row, *newest)
         opener = opener or open_embedder
         try:
             self._embedder = embedder or opener(manifest.embedder, manifest.dimensions)
