@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lesson15 import BatchProcessor
+from lesson15.checkpoint.layout import batch_lock
 from lesson15.distributed.shards import Lease, ShardFileSystem
 from lesson15.errors import CheckpointWriteError
 from lesson15.events import DocSettled, Event
@@ -59,3 +60,15 @@ def test_no_commit_of_a_worker_passes_the_fence(site: Site) -> None:
     closed = site.shards.closed.folder(shard_id)
     assert closed.checkpoint.read_bytes() == before["checkpoint"]
     assert not folder.exists(), "the worker made the folder again"
+
+
+def test_a_late_worker_does_not_make_its_folder_again(site: Site) -> None:
+    """The lock of the shard made it, empty: others claimed it, and a coordinator that resumed after
+    a crash could not close it beside the closed one, ever.
+    """
+    site.shards.create("s", ["a.txt"], site.merge.manifest)
+    site.shards.close("s")
+    folder = site.shards.open.folder("s")
+    with pytest.raises(CheckpointWriteError), batch_lock(folder):
+        pass
+    assert not folder.root.exists()
